@@ -1,0 +1,52 @@
+"""Both directions at once (Schuster & Paliwal 1997).
+
+    h→_t = f(x_t, h→_{t-1})          from the first step to the last
+    h←_t = g(x_t, h←_{t+1})          from the last step to the first
+    y_t  = merge(h→_t, h←_t)         concat, sum, mul, ave, or both as they are
+
+Two independent layers read the same sequence; the backward outputs are put back in
+the order of the input before they are merged.
+"""
+
+import keras
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class Bidirectional(keras.layers.Bidirectional):
+    """Runs a layer in both directions, in place of `keras.layers.Bidirectional`.
+
+    Args:
+        layer: A layer of this package, or any that Keras's `Bidirectional` takes.
+        merge_mode: "concat", "sum", "mul", "ave", or None for both outputs.
+        backward_layer: The layer for the backward direction, with the opposite
+            `go_backwards`. Default: a copy of `layer`.
+
+    Call arguments and results are the layer's own. States come and go as one list,
+    first the forward layer's. At masked steps the outputs are zero.
+
+    Raises:
+        ValueError: If `merge_mode` is unknown, or the two layers do not fit together.
+    """
+
+    def call(self, sequences, initial_state=None, mask=None, training=None):
+        if initial_state is not None:
+            self._check_states(initial_state)
+        return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+
+    def _check_states(self, initial_state):
+        expected = len(self.forward_layer.state_size) + len(self.backward_layer.state_size)
+        given = len(initial_state) if isinstance(initial_state, (list, tuple)) else 1
+        if given != expected:
+            raise ValueError(
+                f"`{self.name}` got {given} tensors as `initial_state`, expected {expected}: "
+                "the forward layer's states, then the backward layer's."
+            )
+
+    def compute_mask(self, _, mask):
+        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+        mask = mask if self.return_sequences else None
+        outputs = (mask, mask) if self.merge_mode is None else (mask,)
+        if self.return_state:
+            states = len(self.forward_layer.state_size) + len(self.backward_layer.state_size)
+            outputs += (None,) * states
+        return outputs if len(outputs) > 1 else mask

@@ -1,0 +1,272 @@
+"""What every cell is made of: a linear part and a pointwise part.
+
+A recurrent step multiplies its input and its state by matrices, and then does
+something small and elementwise with the products. A cell says which:
+
+    x_t  = project(input_t)                  linear; done for all time steps at once
+    s_t  = update(x_t, s_{t-1}, dot)         pointwise, around `dot(h_{t-1}, kernel)`
+
+`layers/recurrence.py` runs the two over time and knows nothing else of a cell.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+from keras import constraints, initializers, ops, regularizers
+
+
+class Cell(keras.Layer):
+    """One step of a recurrent network.
+
+    A subclass sets `gates` (how many blocks of `units` columns its kernels have)
+    and `state_size` (an integer, or a list with one for each state), and writes
+    `update`. The weights are those of Keras's cells, by name, order and shape:
+
+        kernel            (features, gates * units)   U of the notes
+        recurrent_kernel  (units, gates * units)      W of the notes
+        bias              (gates * units,)
+
+    A cell with more weights extends `build`; all of them can be used in `update`
+    as they are (`self.peephole * c`): each is read, and cast to the compute dtype,
+    once for the whole sequence.
+
+    Args:
+        units: Positive integer, the size of the output (and of most states).
+        activation: The activation of the new content. `None` is linear.
+        use_bias: Whether there is a bias.
+        kernel_initializer, recurrent_initializer, bias_initializer: Initializers.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer: Regularizers.
+        kernel_constraint, recurrent_constraint, bias_constraint: Constraints.
+        dropout: Rate at which input features are dropped, in [0, 1]; one mask for
+            all time steps of a sequence (Gal & Ghahramani 2016).
+        recurrent_dropout: The same for the state on its way into the matrix
+            product; with it, each gate has masks of its own.
+        seed: Seed of the dropout masks.
+        **kwargs: `name`, `dtype`, `trainable`, as in any Keras layer.
+
+    Raises:
+        ValueError: If `units` is not a positive integer.
+    """
+
+    gates = 1
+
+    def __init__(
+        self,
+        units: int,
+        activation="tanh",
+        use_bias: bool = True,
+        kernel_initializer="glorot_uniform",
+        recurrent_initializer="orthogonal",
+        bias_initializer="zeros",
+        *,
+        kernel_regularizer=None,
+        recurrent_regularizer=None,
+        bias_regularizer=None,
+        kernel_constraint=None,
+        recurrent_constraint=None,
+        bias_constraint=None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if units != int(units) or units <= 0:
+            raise ValueError(
+                "Received an invalid value for argument `units`, "
+                f"expected a positive integer, got {units}."
+            )
+        self.units = int(units)
+        self.activation = keras.activations.get(activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.recurrent_initializer = initializers.get(recurrent_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.recurrent_constraint = constraints.get(recurrent_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+        self.dropout = min(1.0, max(0.0, dropout))
+        self.recurrent_dropout = min(1.0, max(0.0, recurrent_dropout))
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.state_size = self.units
+        self.output_size = self.units
+
+    # --- The two halves of a step ------------------------------------------------
+
+    def project(self, inputs, masks=None):
+        """The input's share of the pre-activations: inputs · kernel + bias.
+
+        Args:
+            inputs: (..., batch, features).
+            masks: Dropout masks of the features, from `dropout_masks`.
+
+        Returns:
+            (..., batch, gates * units).
+        """
+        x = _product(inputs, self.kernel, masks)
+        return x + self.input_bias if self.use_bias else x
+
+    def update(self, x, states: Sequence, dot: Callable) -> Sequence:
+        """The new states. The first of them is the step's output.
+
+        Args:
+            x: (batch, gates * units), what `project` made of this step's input.
+            states: The previous states, each (batch, its size).
+            dot: `dot(a, kernel)` is the matrix product, and the one way to multiply
+                by a matrix here: so the recurrence sees it, and can take its
+                gradient out of the loop. With `self.recurrent_kernel` it applies
+                `recurrent_dropout`. `dot(a, kernel, gates=(first, last))` takes the
+                columns of the gates first … last − 1 only.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define `update`.")
+
+    # --- Weights -------------------------------------------------------------------
+
+    @property
+    def bias_shape(self) -> tuple[int, ...]:
+        return (self.gates * self.units,)
+
+    @property
+    def input_bias(self):
+        """The part of the bias that `project` adds."""
+        return self.bias
+
+    def build(self, input_shape):
+        if input_shape[-1] is None:
+            raise ValueError(
+                f"`{self.name}` needs to know how many features its inputs have: the last "
+                f"dimension must be an integer. Received: input shape {tuple(input_shape)}."
+            )
+        self.kernel = self.add_weight(
+            shape=(input_shape[-1], self.gates * self.units),
+            name="kernel",
+            initializer=self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+        )
+        self.recurrent_kernel = self.add_weight(
+            shape=(self.units, self.gates * self.units),
+            name="recurrent_kernel",
+            initializer=self.recurrent_initializer,
+            regularizer=self.recurrent_regularizer,
+            constraint=self.recurrent_constraint,
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                shape=self.bias_shape,
+                name="bias",
+                initializer=self.initial_bias,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
+        super().build(input_shape)
+
+    def initial_bias(self, shape, dtype=None):
+        return self.bias_initializer(shape, dtype=dtype)
+
+    def add_weight(self, *args, **kwargs):
+        # `constant_weights` casts, once a sequence instead of once a step.
+        return super().add_weight(*args, **{"autocast": False, **kwargs})
+
+    @contextlib.contextmanager
+    def constant_weights(self):
+        """Inside, each weight is a tensor: read and cast once, however often it is used."""
+        values = [(w, tf.cast(w.value, self.compute_dtype)) for w in self.weights]
+        with keras.StatelessScope() as scope:
+            for pair in values:
+                scope.add_update(pair)
+            yield
+
+    # --- Dropout -------------------------------------------------------------------
+
+    def dropout_masks(self, inputs, states, training: bool):
+        """Masks for one sequence: (of the inputs, of the first state), each a list or None.
+
+        As in Keras there is one mask, or with `recurrent_dropout` one for each gate.
+
+        Args:
+            inputs: (batch, features), any one step.
+            states: The initial states.
+        """
+        count = self.gates if self.recurrent_dropout else 1
+
+        def draw(like, rate):
+            if not training or not 0.0 < rate < 1.0:
+                return None
+            ones = ops.ones_like(like)
+            return [
+                keras.random.dropout(ones, rate, seed=self.seed_generator) for _ in range(count)
+            ]
+
+        return draw(inputs, self.dropout), draw(states[0], self.recurrent_dropout)
+
+    def dot(self, masks=None) -> Callable:
+        """The `dot` that `update` is given, with the recurrent dropout's masks in it."""
+
+        def dot(a, kernel, gates=None):
+            drop = masks if kernel is getattr(self, "recurrent_kernel", None) else None
+            if gates is not None:
+                first, last = gates
+                kernel = kernel[:, first * self.units : last * self.units]
+                drop = drop and (drop if len(drop) == 1 else drop[first:last])
+            return _product(a, kernel, drop)
+
+        return dot
+
+    # --- Keras's protocol for a cell: one step, with its states in and out -----------
+
+    def call(self, inputs, states, training=False):
+        """One step.
+
+        Args:
+            inputs: (batch, features).
+            states: The previous states: a list, or the one tensor.
+
+        Returns:
+            (output, new states), the states as they came: in a list or bare.
+        """
+        nested = isinstance(states, (list, tuple))
+        states = list(states) if nested else [states]
+        input_masks, state_masks = self.dropout_masks(inputs, states, training)
+        with self.constant_weights():
+            new = list(
+                self.update(self.project(inputs, input_masks), states, self.dot(state_masks))
+            )
+        return new[0], new if nested else new[0]
+
+    def get_initial_state(self, batch_size=None):
+        sizes = self.state_size if isinstance(self.state_size, (list, tuple)) else [self.state_size]
+        return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in sizes]
+
+    def get_config(self):
+        config = {
+            "units": self.units,
+            "activation": keras.activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            "dropout": self.dropout,
+            "recurrent_dropout": self.recurrent_dropout,
+            "seed": self.seed,
+        }
+        for weight in ("kernel", "recurrent", "bias"):
+            for module in (initializers, regularizers, constraints):
+                name = f"{weight}_{module.__name__.rpartition('.')[2][:-1]}"
+                config[name] = module.serialize(getattr(self, name))
+        return {**super().get_config(), **config}
+
+
+def _product(a, kernel, masks=None):
+    """a · kernel; with several masks, each over its own block of the kernel's columns."""
+    if masks is None:
+        # One GEMM over all leading axes, where matmul would broadcast the kernel.
+        return tf.matmul(a, kernel) if a.shape.rank == 2 else tf.tensordot(a, kernel, 1)
+    if len(masks) == 1:
+        return _product(a * masks[0], kernel)
+    blocks = ops.split(kernel, len(masks), axis=-1)
+    return ops.concatenate([_product(a * m, k) for m, k in zip(masks, blocks)], axis=-1)

@@ -1,0 +1,211 @@
+"""The layers: `RNN` runs any cell; `CellLayer` builds its own.
+
+What surrounds a recurrence (initial and carried-over states, specs, masks handed on,
+serialization) is Keras's own `keras.layers.RNN`; the recurrence is `layers.recurrence`.
+"""
+
+import inspect
+import re
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from layers import recurrence
+from layers.cell import Cell
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class RNN(keras.layers.RNN):
+    """Runs a cell over a sequence, in place of `keras.layers.RNN`.
+
+    Args:
+        cell: A `layers.Cell`, or a list of them to stack. Any other cell that keeps
+            to Keras's protocol runs too, at Keras's speed.
+        return_sequences: Whether to return the output of every step or of the last.
+        return_state: Whether to return the last states too.
+        go_backwards: Whether to start at the last step, and return the outputs in
+            that order.
+        stateful: Whether a batch starts from the states the previous one ended with.
+        unroll: Whether to build every step into the graph (short sequences only).
+        zero_output_for_mask: Whether the output of a masked step is zero, instead of
+            the output before it.
+
+    Call arguments:
+        sequences: (batch, time, features).
+        initial_state: The states to start from, each (batch, its size). Default: zeros.
+        mask: (batch, time) booleans; False marks a step to leave out, anywhere.
+        training: Whether dropout is on.
+
+    Returns:
+        The output, (batch, time, units) or (batch, units); with `return_state` a tuple
+        of it and the last states.
+
+    Raises:
+        ValueError: If an input, a state or a mask has the wrong rank or shape; if
+            `stateful` without a fixed batch size.
+    """
+
+    def __init__(
+        self,
+        cell,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        zero_output_for_mask: bool = False,
+        activity_regularizer=None,
+        **kwargs,
+    ):
+        super().__init__(
+            cell,
+            return_sequences=return_sequences,
+            return_state=return_state,
+            go_backwards=go_backwards,
+            stateful=stateful,
+            unroll=unroll,
+            zero_output_for_mask=zero_output_for_mask,
+            activity_regularizer=activity_regularizer,
+            **kwargs,
+        )
+        if all(isinstance(cell, Cell) for cell in self._cells):
+            self.input_spec = keras.layers.InputSpec(ndim=3)
+
+    @property
+    def _cells(self):
+        stacked = isinstance(self.cell, keras.layers.StackedRNNCells)
+        return self.cell.cells if stacked else [self.cell]
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+        self._check_sequences(sequences)
+        if mask is not None:
+            mask = self._check_mask(mask, sequences)
+        if initial_state is not None:
+            self._check_states(initial_state, sequences)
+        return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        stacked = isinstance(self.cell, keras.layers.StackedRNNCells)
+        cells = self._cells
+        if not all(isinstance(cell, Cell) for cell in cells):
+            return super().inner_loop(sequences, initial_state, mask, training)
+
+        # Stacked cells over time are stacked recurrences, one after the other.
+        outputs, last_states = sequences, []
+        for depth, cell in enumerate(cells):
+            states = initial_state[depth] if stacked else initial_state
+            nested = isinstance(states, (list, tuple))
+            top = cell is cells[-1]
+            outputs, states = recurrence.run(
+                cell,
+                outputs,
+                list(states) if nested else [states],
+                mask,
+                training=training,
+                go_backwards=self.go_backwards and depth == 0,
+                unroll=self.unroll,
+                return_sequences=self.return_sequences or not top,
+                zero_output_for_mask=self.zero_output_for_mask and top,
+            )
+            if self.go_backwards and depth == 0 and mask is not None:
+                mask = tf.reverse(mask, [1])
+            last_states.append(states if nested else states[0])
+        return outputs, outputs, last_states if stacked else last_states[0]
+
+    def _check_sequences(self, sequences):
+        if isinstance(sequences, tf.RaggedTensor):
+            raise ValueError(
+                f"`{self.name}` got ragged `sequences` of shape {sequences.shape}, expected a "
+                "dense (batch, time, features). Pad them with `sequences.to_tensor()` and mark "
+                "the padding: `mask=tf.sequence_mask(sequences.row_lengths())`."
+            )
+
+    def _check_mask(self, mask, sequences):
+        mask = ops.cast(mask, "bool")
+        if mask.shape.rank == 3 and mask.shape[-1] == 1:
+            mask = mask[:, :, 0]
+        if not mask.shape.is_compatible_with(sequences.shape[:2]):
+            raise ValueError(
+                f"`{self.name}` got a `mask` of shape {mask.shape}, expected (batch, time) = "
+                f"{sequences.shape[:2]}, one boolean for each step of `sequences`."
+            )
+        return mask
+
+    def _check_states(self, initial_state, sequences):
+        given = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
+        if len(given) != len(self.state_size):
+            raise ValueError(
+                f"`{self.name}` got {len(given)} tensors as `initial_state`, expected "
+                f"{len(self.state_size)}: one for each size in {self.state_size}."
+            )
+        flat = zip(keras.tree.flatten(list(given)), keras.tree.flatten(self.state_size))
+        for i, (state, size) in enumerate(flat):
+            expected = tf.TensorShape([sequences.shape[0], size])
+            if not tf.TensorShape(state.shape).is_compatible_with(expected):
+                raise ValueError(
+                    f"`{self.name}` got an `initial_state[{i}]` of shape {tuple(state.shape)}, "
+                    f"expected (batch, units) = {tuple(expected)}."
+                )
+
+
+class CellLayer(RNN):
+    """A layer named after its cell: `LSTM(8)` is `RNN(LSTMCell(8))`.
+
+    A subclass sets `cell_class`; nothing else is needed. It takes the arguments of that
+    cell and those of `RNN`, and has the cell's as attributes (`layer.units`).
+    """
+
+    cell_class: type[Cell]
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        parameters = _parameters(cls.cell_class, Cell)
+        for name in parameters:
+            setattr(cls, name, property(lambda self, name=name: getattr(self.cell, name)))
+        own = [p.replace(kind=p.KEYWORD_ONLY) for p in _parameters(RNN, RNN).values()]
+        rest = inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)
+        cls.__signature__ = inspect.Signature([*parameters.values(), *own[1:], rest])
+
+    def __init__(self, *args, **kwargs):
+        arguments = self.__signature__.bind(*args, **kwargs).arguments
+        kwargs = {**arguments.pop("kwargs", {}), **arguments}
+        # Keras's choices between implementations: here one serves all.
+        kwargs.pop("implementation", None)
+        kwargs.pop("use_cudnn", None)
+        parameters = _parameters(self.cell_class, Cell)
+        cell = self.cell_class(
+            **{name: kwargs.pop(name) for name in parameters if name in kwargs},
+            name=re.sub(
+                "(?<=[a-z])(?=[A-Z])|(?<!^)(?=[A-Z][a-z])", "_", self.cell_class.__name__
+            ).lower(),
+            dtype=kwargs.get("dtype"),
+            trainable=kwargs.get("trainable", True),
+        )
+        super().__init__(cell, **kwargs)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["cell"]
+        regularizer = keras.regularizers.serialize(self.activity_regularizer)
+        return {**self.cell.get_config(), "activity_regularizer": regularizer, **config}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+def _parameters(cls: type, base: type) -> dict[str, inspect.Parameter]:
+    """The named arguments of `cls` and of the constructors it hands the rest on to.
+
+    Its own keep their places; those handed on are by keyword only.
+    """
+    found = {}
+    for c in cls.__mro__[: cls.__mro__.index(base) + 1]:
+        if "__init__" in vars(c):
+            own = not found
+            for p in list(inspect.signature(c.__init__).parameters.values())[1:]:
+                if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+                    found.setdefault(p.name, p if own else p.replace(kind=p.KEYWORD_ONLY))
+    return found
