@@ -1,0 +1,61 @@
+"""The arguments that every recipe has, and the seeds."""
+
+import argparse
+from pathlib import Path
+
+import keras
+
+import layers
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CELLS = {"simple_rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
+
+
+def parser(
+    recipe: str, description: str, epochs: dict[str, int], cell: str = "lstm"
+) -> argparse.ArgumentParser:
+    """A parser with the common arguments.
+
+    Args:
+        recipe: The recipe's name; its folder under runs/ and saved_models/.
+        description: What the recipe does, for `--help`.
+        epochs: For each dataset, the first being the default, how long to train.
+        cell: The default cell.
+    """
+    default = next(iter(epochs))
+    found = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = found.add_argument
+    add("--dataset", choices=list(epochs), default=default, help=f"default: {default}")
+    add("--cell", choices=list(CELLS), default=cell, help=f"the recurrent cell; default: {cell}")
+    lengths = ", ".join(f"{n} on {name}" for name, n in epochs.items())
+    add("--epochs", type=positive, help=f"default: {lengths}")
+    add("--seed", type=int, default=0, help="default: 0")
+    add("--output", type=Path, help=f"default: runs/{recipe}/DATASET-CELL in the repository")
+    add(
+        "--saved-models",
+        type=Path,
+        default=REPOSITORY / "saved_models",
+        help=f"where {recipe}/VERSION is exported to; default: saved_models in the repository",
+    )
+    found.set_defaults(recipe=recipe, epochs_of=epochs)
+    return found
+
+
+def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
+    """Reads the arguments, fills in what depends on others, and seeds everything."""
+    args = parser.parse_args(argv)
+    epochs_of = vars(args).pop("epochs_of")
+    args.epochs = args.epochs or epochs_of[args.dataset]
+    args.output = args.output or REPOSITORY / "runs" / args.recipe / f"{args.dataset}-{args.cell}"
+    keras.utils.set_random_seed(args.seed)
+    return args
+
+
+def positive(text: str) -> int:
+    """An argument that must be a whole number above zero."""
+    number = int(text)
+    if number <= 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {number}")
+    return number

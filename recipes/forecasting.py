@@ -1,0 +1,218 @@
+"""Forecasting: the next days of a series with several channels, from its last days.
+
+    python recipes/forecasting.py                     # ETTh1, fetched from its repository
+    python recipes/forecasting.py --csv ETTh1.csv     # the same file, already here
+    python recipes/forecasting.py --dataset sample    # a built-in series, no download
+
+A recurrent network that goes hour by hour forgets; one that goes day by day does not.
+Each channel's window is cut into segments, and a cell reads them one after the other.
+Its last state is then asked for every future segment at once, by the segment's place
+and its channel, in one further step each (SegRNN, Lin et al. 2023). Everything is said
+relative to the last value seen, so that a series which drifts is no surprise.
+"""
+
+import math
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from anywhere
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from recipes import command_line, pictures, prepared_data, publishing, training
+from recipes.samples import series
+
+EPOCHS = {"etth1": 15, "sample": 4}
+URL = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small/ETTh1.csv"
+SHA256 = "f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066"
+MONTH, DAY = 30 * 24, 24
+BATCH = 256
+
+
+# --- Data: a series, cut in three by time --------------------------------------------------
+
+
+def load(dataset: str, csv: Path | None, seed: int):
+    """((hours, channels) values in original units, channel names, (train end, val end, end))."""
+    if dataset == "sample":
+        return series.series(3000, seed), series.CHANNELS, (1800, 2400, 3000)
+    if csv is None:
+        try:
+            csv = keras.utils.get_file("ETTh1.csv", URL, file_hash=SHA256)
+        except Exception as error:
+            raise prepared_data.unavailable(
+                "ETTh1", str(error), "--dataset sample, or --csv with the path of the file"
+            ) from error
+    elif not csv.exists():
+        raise SystemExit(f"--csv: there is no file {csv}.")
+    names = csv.open().readline().strip().split(",")[1:]
+    values = np.loadtxt(
+        csv, np.float32, delimiter=",", skiprows=1, usecols=range(1, len(names) + 1)
+    )
+    # 12, 4 and 4 months, as everywhere since Zhou et al. 2021.
+    return values, names, (12 * MONTH, 16 * MONTH, 20 * MONTH)
+
+
+def windows(values, standardized, first: int, last: int, lookback: int, horizon: int):
+    """Every window whose forecast lies in hours first … last − 1, as a dataset of
+    ((lookback, channels) in original units, (horizon, channels) standardized)."""
+    starts = tf.data.Dataset.range(max(first - lookback, 0), last - lookback - horizon + 1)
+    values, standardized = tf.constant(values), tf.constant(standardized)
+    channels = values.shape[1]
+
+    def cut(start):
+        window = tf.slice(values, [start, 0], [lookback, channels])
+        return window, tf.slice(standardized, [start + lookback, 0], [horizon, channels])
+
+    return starts.map(cut, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+# --- Model: a window in original units in, the standardized forecast out -------------------
+
+
+def build(mean, std, lookback: int, horizon: int, cell: str, units: int = 512) -> keras.Model:
+    channels = len(mean)
+    segment = math.gcd(lookback, horizon, DAY)
+    ahead = horizon // segment
+    recurrent = command_line.CELLS[cell](units, return_state=True, name="recurrent")
+
+    window = keras.Input((lookback, channels), name="window")
+    x = keras.layers.Normalization(mean=mean, variance=std**2)(window)
+    last = x[:, -1:, :]
+    x = ops.transpose(x - last, (0, 2, 1))  # each channel by itself
+    x = ops.reshape(x, (-1, lookback // segment, segment))
+    x = keras.layers.Dense(units, activation="relu", name="segment")(x)
+    _, *states = recurrent(x)
+
+    # One question for each future segment of each channel: (batch · channels · ahead, 1, units).
+    place = Question(channels, ahead, units, name="question")(window)
+    states = [ops.repeat(state, ahead, axis=0) for state in states]
+    answer, *_ = recurrent(place, initial_state=states)
+    answer = keras.layers.Dropout(0.5)(answer)
+    answer = keras.layers.Dense(segment, name="values")(answer)
+    answer = ops.reshape(answer, (-1, channels, horizon))
+    model = keras.Model(window, ops.transpose(answer, (0, 2, 1)) + last, name="forecasting")
+    rate = keras.optimizers.schedules.ExponentialDecay(1e-3, 33 * 3, 0.7)
+    model.compile(keras.optimizers.Adam(rate), "mse", metrics=["mae"])
+    return model
+
+
+@keras.saving.register_keras_serializable("recipes")
+class Question(keras.layers.Layer):
+    """What is asked of the last state: a vector for the segment's place, one for the channel.
+
+    (batch, …) in, only for the batch's size; (batch * channels * ahead, 1, units) out.
+    """
+
+    def __init__(self, channels: int, ahead: int, units: int, **kwargs):
+        super().__init__(**kwargs)
+        self.config = dict(channels=channels, ahead=ahead, units=units)
+
+    def build(self, input_shape):
+        c, a, half = self.config["channels"], self.config["ahead"], self.config["units"] // 2
+        self.places = self.add_weight((1, a, half), "random_normal", name="places")
+        self.channels = self.add_weight((c, 1, half), "random_normal", name="channels")
+        super().build(input_shape)
+
+    def call(self, window):
+        c, a, units = self.config["channels"], self.config["ahead"], self.config["units"]
+        places = ops.repeat(self.places, c, axis=0)
+        channels = ops.repeat(self.channels, a, axis=1)
+        asked = ops.reshape(ops.concatenate([places, channels], axis=-1), (c * a, units))
+        return ops.tile(asked, (ops.shape(window)[0], 1))[:, None, :]
+
+    def compute_output_shape(self, input_shape):
+        return (None, 1, self.config["units"])
+
+    def get_config(self):
+        return {**super().get_config(), **self.config}
+
+
+# --- Evaluation ---------------------------------------------------------------------------
+
+
+def evaluate(model, data, mean, std) -> dict:
+    """MSE and MAE over every window, of the model and of two forecasts that need none."""
+    sums, count = {}, 0
+    for window, truth in data:
+        known = (window - mean) / std
+        horizon = truth.shape[1]
+        day = known[:, -DAY:]
+        forecasts = {
+            "model": model.predict_on_batch(window),
+            "repeat the last value": tf.repeat(known[:, -1:], horizon, axis=1),
+            "repeat yesterday": tf.tile(day, [1, -(-horizon // day.shape[1]), 1])[:, :horizon],
+        }
+        count += len(window)
+        for name, forecast in forecasts.items():
+            error = np.asarray(forecast) - truth.numpy()
+            sums[name] = sums.get(name, 0) + len(window) * np.array(
+                [np.mean(error**2, dtype="float64"), np.mean(np.abs(error), dtype="float64")]
+            )
+    scores = {name: dict(zip(("mse", "mae"), s / count)) for name, s in sums.items()}
+    return {"windows": count, **scores}
+
+
+# --- Export: a window in original units in, the forecast in original units out --------------
+
+
+def signatures(model: keras.Model, mean, std) -> dict:
+    def forecast(window):
+        return {"forecast": model(window, training=False) * std + mean}
+
+    return {"serving_default": (forecast, {"window": tf.TensorSpec(model.input_shape)})}
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = command_line.parser("forecasting", __doc__, EPOCHS, cell="gru")
+    parser.add_argument("--csv", type=Path, help="ETTh1.csv, if it is here already")
+    number = command_line.positive
+    parser.add_argument("--lookback", type=number, default=96, help="hours read; default: 96")
+    parser.add_argument("--horizon", type=number, default=96, help="hours forecast; default: 96")
+    args = command_line.parse(parser, argv)
+    values, channels, (train_end, validation_end, end) = load(args.dataset, args.csv, args.seed)
+    if args.lookback + args.horizon > min(
+        train_end, validation_end - train_end, end - validation_end
+    ):
+        raise SystemExit(
+            f"--lookback {args.lookback} and --horizon {args.horizon} do not fit into the parts "
+            f"of {args.dataset}, which are {train_end}, {validation_end - train_end} and "
+            f"{end - validation_end} hours long."
+        )
+    mean, std = values[:train_end].mean(axis=0), values[:train_end].std(axis=0)
+
+    def part(first, last):
+        return windows(values, (values - mean) / std, first, last, args.lookback, args.horizon)
+
+    train = part(0, train_end).cache().shuffle(train_end).batch(BATCH).prefetch(2)
+    validation = part(train_end, validation_end).batch(BATCH).cache()
+    test = part(validation_end, end).batch(BATCH).cache()
+    model = build(mean, std, args.lookback, args.horizon, args.cell)
+    model.summary()
+
+    trained = training.fit(model, train, validation, args, best=("val_loss", "min"))
+    scores = {
+        "validation": evaluate(model, validation, mean, std),
+        "test": evaluate(model, test, mean, std),
+    }
+    training.write_metrics(args, trained, model, **scores)
+    pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
+    print(f"Test, {scores['test']['windows']} windows, standardized:")
+    for name, score in list(scores["test"].items())[1:]:
+        print(f"  {name:22} MSE {score['mse']:.4f}  MAE {score['mae']:.4f}")
+
+    served = signatures(model, mean, std)
+    version = publishing.publish(model, args.saved_models / args.recipe, served)
+    window, truth = (x[:1] for x in next(iter(test)))
+    predicted = served["serving_default"][0](window)["forecast"]
+    title = f"{args.dataset}, {args.cell}: the first window of the test months"
+    picture = args.output / "forecast.png"
+    pictures.forecast(picture, window[0], truth[0] * std + mean, predicted[0], channels, title)
+    print(f"Exported to {version}; pictures and metrics are in {args.output}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""What a run is looked at by, as PNG files."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")  # no window: a recipe runs anywhere
+import matplotlib.pyplot as plt  # noqa: E402
+
+
+def curves(path: Path, history: dict[str, list[float]], best_epoch: int) -> None:
+    """Each metric over the epochs, training and validation together."""
+    names = [name for name in history if not name.startswith("val_")]
+    figure, axes = plt.subplots(1, len(names), figsize=(5 * len(names), 4), squeeze=False)
+    for axis, name in zip(axes[0], names):
+        epochs = np.arange(1, len(history[name]) + 1)
+        axis.plot(epochs, history[name], marker="o", label="training")
+        axis.plot(epochs, history[f"val_{name}"], marker="o", label="validation")
+        axis.axvline(best_epoch, color="grey", linestyle=":", label="kept")
+        axis.set(xlabel="epoch", title=name)
+        axis.legend()
+    _save(figure, path)
+
+
+def confusion(path: Path, matrix: np.ndarray, names: list[str], title: str) -> None:
+    """A confusion matrix: rows are the truth, each coloured by its share."""
+    size = max(4, 0.55 * len(names))
+    figure, axis = plt.subplots(figsize=(size + 1, size))
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for i, j in np.ndindex(*matrix.shape):
+        if matrix[i, j]:
+            dark = share[i, j] > 0.5
+            axis.text(j, i, matrix[i, j], ha="center", va="center", fontsize=7,
+                      color="white" if dark else "black")  # fmt: skip
+    axis.set_xticks(range(len(names)), names, rotation=90)
+    axis.set_yticks(range(len(names)), names)
+    axis.set(xlabel="predicted", ylabel="true", title=title)
+    _save(figure, path)
+
+
+def forecast(path: Path, past, truth, predicted, channels: list[str], title: str) -> None:
+    """One window: the past the model saw, then the truth and the forecast, by channel.
+
+    Args:
+        past: (lookback, channels); truth, predicted: (horizon, channels).
+    """
+    figure, axes = plt.subplots(len(channels), 1, figsize=(9, 1.8 * len(channels)), sharex=True)
+    before, after = np.arange(-len(past), 0), np.arange(len(truth))
+    for c, axis in enumerate(np.atleast_1d(axes)):
+        axis.plot(before, past[:, c], color="grey")
+        axis.plot(after, truth[:, c], color="black", label="truth")
+        axis.plot(after, predicted[:, c], color="tab:red", label="forecast")
+        axis.set_ylabel(channels[c])
+    np.atleast_1d(axes)[0].set_title(title)
+    np.atleast_1d(axes)[0].legend(loc="upper left")
+    np.atleast_1d(axes)[-1].set_xlabel("steps from now")
+    _save(figure, path)
+
+
+def _save(figure, path: Path) -> None:
+    figure.tight_layout()
+    beside = path.with_name(f".writing-{path.name}")
+    figure.savefig(beside, dpi=120, format="png")
+    plt.close(figure)
+    beside.replace(path)

@@ -1,0 +1,279 @@
+"""Part-of-speech tagging: "I saw a saw ." is a pronoun, a verb, a determiner and a noun.
+
+    python recipes/pos_tagging.py                     # UD English-EWT, from TFDS
+    python recipes/pos_tagging.py --dataset sample    # built-in sentences, no download
+
+The tag of a word depends on the words around it, on both sides: a bidirectional
+recurrent network reads the sentence. What a word is, it learns in two ways: a vector
+for each word of the training set, and a second recurrent network that reads the word
+letter by letter, which also works for words never seen (Ling et al. 2015; Plank et al.
+2016). Trained words are now and then hidden, so that the letters are listened to.
+"""
+
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from anywhere
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+import layers
+from recipes import command_line, pictures, prepared_data, publishing, training
+from recipes.samples import grammar
+
+EPOCHS = {"ud_english_ewt": 12, "sample": 2}
+BATCH = 32
+EXAMPLE = "I saw a saw ."
+
+
+# --- Data: sentences of words, and a tag for each word -----------------------------------
+
+
+def load(dataset: str, seed: int):
+    """({"train" | "validation" | "test": [(words, tags)]}, the tags)."""
+    if dataset == "sample":
+        sizes = {"train": 4000, "validation": 500, "test": 500}
+        seeds = {split: f"{seed}/{split}" for split in sizes}
+        return {s: grammar.sentences(n, seeds[s]) for s, n in sizes.items()}, grammar.TAGS
+
+    splits, info = prepared_data.load("universal_dependencies/en_ewt")
+    names = info.features["upos"].feature.names
+
+    def sentences(split):
+        for example in splits[split].as_numpy_iterator():
+            # "_" is no tag: it stands for "don't", whose words "do" and "n't" follow it.
+            pairs = [
+                (word.decode(), names[tag])
+                for word, tag in zip(example["tokens"], example["upos"])
+                if names[tag] != "_"
+            ]
+            yield [word for word, _ in pairs], [tag for _, tag in pairs]
+
+    parts = {"train": "train", "validation": "dev", "test": "test"}
+    return {s: list(sentences(p)) for s, p in parts.items()}, [n for n in names if n != "_"]
+
+
+def batches(sentences, tags: list[str], shuffle: bool) -> tf.data.Dataset:
+    """Batches of (words, tags, weights), sentences of like length together.
+
+    Words are padded with "", and the weight of padding is zero: it counts in no loss
+    and no metric.
+    """
+    number = {tag: i for i, tag in enumerate(tags)}
+    words = tf.ragged.constant([words for words, _ in sentences])
+    numbers = tf.ragged.constant([[number[t] for t in tags] for _, tags in sentences])
+    data = tf.data.Dataset.from_tensor_slices((words, numbers))
+    if shuffle:
+        data = data.shuffle(len(sentences))
+    data = data.map(lambda w, t: (w, t, tf.ones_like(t, tf.float32)))
+    data = data.bucket_by_sequence_length(
+        lambda w, *_: tf.shape(w)[0], [8, 16, 24, 32, 48], [BATCH] * 6
+    )
+    return data.prefetch(tf.data.AUTOTUNE)
+
+
+# --- Model: words as strings in, a probability for each tag out ---------------------------
+
+
+@keras.saving.register_keras_serializable("recipes")
+class Numbers(keras.layers.Layer):
+    """The number of each word, whatever its capitals: 0 is padding, 1 unknown.
+
+    In training, a share of the known words is made unknown.
+    """
+
+    def __init__(self, vocabulary: list[str], hide: float, **kwargs):
+        super().__init__(**kwargs)
+        self.config = dict(vocabulary=vocabulary, hide=hide)
+        self.number = keras.layers.StringLookup(vocabulary=vocabulary, mask_token="")
+        self.seeds = keras.random.SeedGenerator()
+
+    def call(self, words, training=False):
+        numbers = self.number(tf.strings.lower(words, "utf-8"))
+        if not training:
+            return numbers
+        hidden = keras.random.uniform(ops.shape(numbers), seed=self.seeds) < self.config["hide"]
+        return tf.where(hidden & (numbers > 0), tf.ones_like(numbers), numbers)
+
+    def compute_output_spec(self, words, training=False):
+        return keras.KerasTensor(words.shape, "int64")
+
+    def get_config(self):
+        return {**super().get_config(), **self.config}
+
+
+@keras.saving.register_keras_serializable("recipes")
+class Spelling(keras.layers.Layer):
+    """A vector for each word, read off its letters in both directions.
+
+    Every different word of a batch is read once. (batch, length) strings in,
+    (batch, length, 2 * units) out.
+    """
+
+    def __init__(self, letters: list[str], cell: str, units: int, longest: int = 20, **kwargs):
+        super().__init__(**kwargs)
+        self.config = dict(letters=letters, cell=cell, units=units, longest=longest)
+        self.number = keras.layers.StringLookup(vocabulary=letters, mask_token="")
+        self.embed = keras.layers.Embedding(self.number.vocabulary_size(), 32)
+        self.read = layers.Bidirectional(command_line.CELLS[cell](units))
+
+    def build(self, input_shape):
+        self.embed.build((None, None))
+        self.read.build((None, None, 32))
+        super().build(input_shape)
+
+    def call(self, words, training=False):
+        different, places = tf.unique(tf.reshape(words, [-1]))
+        letters = tf.strings.unicode_split(different, "UTF-8")[:, : self.config["longest"]]
+        numbers = self.number(letters.to_tensor(""))
+        vectors = self.read(self.embed(numbers), mask=numbers != 0, training=training)
+        shape = tf.concat([tf.shape(words), [2 * self.config["units"]]], 0)
+        return tf.reshape(tf.gather(vectors, places), shape)
+
+    def compute_output_spec(self, words, training=False):
+        return keras.KerasTensor((*words.shape, 2 * self.config["units"]), self.compute_dtype)
+
+    def get_config(self):
+        return {**super().get_config(), **self.config}
+
+
+def build(train, tags: list[str], cell: str, units: int = 128) -> keras.Model:
+    counts = Counter(word.lower() for words, _ in train for word in words)
+    vocabulary = [word for word, n in counts.most_common() if n > 1]
+    letters = sorted({letter for words, _ in train for word in words for letter in word})
+
+    words = keras.Input((None,), dtype="string", name="words")
+    numbers = Numbers(vocabulary, hide=0.15, name="vocabulary")(words)
+    known = keras.layers.Embedding(len(vocabulary) + 2, 128, name="embedding")(numbers)
+    spelt = Spelling(letters, cell, units=64, name="spelling")(words)
+    x = keras.layers.Dropout(0.4)(ops.concatenate([known, spelt], axis=-1))
+    for depth in (1, 2):
+        recurrent = command_line.CELLS[cell](units, return_sequences=True)
+        x = layers.Bidirectional(recurrent, name=f"sentence_{depth}")(x, mask=numbers != 0)
+        x = keras.layers.Dropout(0.4)(x)
+    probabilities = keras.layers.Dense(len(tags), activation="softmax", name="tags")(x)
+    model = keras.Model(words, probabilities, name="pos_tagging")
+    model.compile(
+        keras.optimizers.Adam(2e-3, clipnorm=1.0),
+        # The mean over words, not over padding too.
+        keras.losses.SparseCategoricalCrossentropy(reduction="mean_with_sample_weight"),
+        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
+    )
+    return model
+
+
+# --- Evaluation ---------------------------------------------------------------------------
+
+
+def most_frequent_tags(train):
+    """The baseline: each word's most frequent tag; for an unseen word, the rarest words'."""
+    seen = defaultdict(Counter)
+    for words, tags in train:
+        for word, tag in zip(words, tags):
+            seen[word][tag] += 1
+    once = Counter(next(iter(c)) for c in seen.values() if c.total() == 1)
+    unseen = (once or sum(seen.values(), Counter())).most_common(1)[0][0]
+    return lambda word: seen[word].most_common(1)[0][0] if word in seen else unseen
+
+
+def evaluate(model, sentences, train, tags):
+    """(scores of the model and the baseline, the confusion matrix)."""
+    number = {tag: i for i, tag in enumerate(tags)}
+    seen = {word for words, _ in train for word in words}
+    baseline = most_frequent_tags(train)
+    truth, predicted, guessed, new = [], [], [], []
+    for words, numbers, weights in batches(sentences, tags, shuffle=False):
+        real = weights.numpy() > 0
+        found = [word.decode() for word in words.numpy()[real]]
+        truth.append(numbers.numpy()[real])
+        predicted.append(model.predict_on_batch(words).argmax(-1)[real])
+        guessed.append([number[baseline(word)] for word in found])
+        new.append([word not in seen for word in found])
+    truth, predicted, guessed, new = map(np.concatenate, (truth, predicted, guessed, new))
+    scores = {
+        "words": len(truth),
+        "accuracy": float(np.mean(predicted == truth)),
+        "accuracy_on_unseen_words": float(np.mean((predicted == truth)[new]))
+        if new.any()
+        else None,
+        "accuracy_of_most_frequent_tag": float(np.mean(guessed == truth)),
+    }
+    return scores, np.bincount(truth * len(tags) + predicted, minlength=len(tags) ** 2).reshape(
+        len(tags), len(tags)
+    )
+
+
+# --- Export: sentences, or words already apart, in; tags as strings out --------------------
+
+
+def split_words(sentences):
+    """(batch,) sentences to (batch, length) words, padded with "", as the treebank does it."""
+    for pattern, replacement in (
+        (r"""([()\[\]{}"“”])""", r" \1 "),
+        (r"([.,!?;:…]+)(\s|$)", r" \1 \2"),
+        (r"(?i)(n't)\b", r" \1"),
+        (r"(?i)('(?:s|re|ve|ll|d|m))\b", r" \1"),
+    ):
+        sentences = tf.strings.regex_replace(sentences, pattern, replacement)
+    words = tf.strings.split(sentences).to_tensor("")
+    return tf.pad(words, [[0, 0], [0, tf.cast(tf.shape(words)[1] == 0, tf.int32)]], "CONSTANT", "")
+
+
+def signatures(model: keras.Model, tags: list[str]) -> dict:
+    def tag_words(words):
+        real = words != ""
+        best = tf.argmax(model(words, training=False), axis=-1)
+        return {
+            "words": words,
+            "tags": tf.where(real, tf.gather(tf.constant(tags), best), ""),
+            "lengths": tf.reduce_sum(tf.cast(real, tf.int32), axis=-1),
+        }
+
+    return {
+        "serving_default": (
+            lambda sentences: tag_words(split_words(sentences)),
+            {"sentences": tf.TensorSpec([None], tf.string)},
+        ),
+        "words": (tag_words, {"words": tf.TensorSpec([None, None], tf.string)}),
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = command_line.parse(command_line.parser("pos_tagging", __doc__, EPOCHS), argv)
+    data, tags = load(args.dataset, args.seed)
+    model = build(data["train"], tags, args.cell)
+    model.summary()
+
+    trained = training.fit(
+        model,
+        batches(data["train"], tags, shuffle=True),
+        batches(data["validation"], tags, shuffle=False),
+        args,
+        best=("val_accuracy", "max"),
+    )
+    validation, _ = evaluate(model, data["validation"], data["train"], tags)
+    test, confusion = evaluate(model, data["test"], data["train"], tags)
+    training.write_metrics(args, trained, model, validation=validation, test=test)
+    pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
+    title = f"{args.dataset}, {args.cell}: {test['accuracy']:.2%} of {test['words']} words"
+    pictures.confusion(args.output / "confusion.png", confusion, tags, title)
+    print(
+        f"Test: {test['accuracy']:.2%} of {test['words']} words tagged correctly "
+        f"({test['accuracy_on_unseen_words']:.2%} of those unseen in training; each word's "
+        f"most frequent tag: {test['accuracy_of_most_frequent_tag']:.2%})."
+    )
+
+    served = signatures(model, tags)
+    version = publishing.publish(model, args.saved_models / args.recipe, served)
+    print(f"Exported to {version}; pictures and metrics are in {args.output}.")
+    answer = served["serving_default"][0](tf.constant([EXAMPLE]))
+    for word, tag in zip(answer["words"].numpy()[0], answer["tags"].numpy()[0]):
+        print(f"{word.decode():>8}  {tag.decode()}")
+
+
+if __name__ == "__main__":
+    main()
