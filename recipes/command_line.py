@@ -31,6 +31,7 @@ def parser(
     add("--cell", choices=list(CELLS), default=cell, help=f"the recurrent cell; default: {cell}")
     lengths = ", ".join(f"{n} on {name}" for name, n in epochs.items())
     add("--epochs", type=positive, help=f"default: {lengths}")
+    add("--steps", type=positive, help="batches an epoch, for a quick try; default: all")
     add("--seed", type=int, default=0, help="default: 0")
     add("--output", type=Path, help=f"default: runs/{recipe}/DATASET-CELL in the repository")
     add(

@@ -174,13 +174,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--horizon", type=number, default=96, help="hours forecast; default: 96")
     args = command_line.parse(parser, argv)
     values, channels, (train_end, validation_end, end) = load(args.dataset, args.csv, args.seed)
-    if args.lookback + args.horizon > min(
-        train_end, validation_end - train_end, end - validation_end
-    ):
+    parts = np.diff([0, train_end, validation_end, end])
+    if args.lookback + args.horizon > train_end or args.horizon > min(parts):
         raise SystemExit(
-            f"--lookback {args.lookback} and --horizon {args.horizon} do not fit into the parts "
-            f"of {args.dataset}, which are {train_end}, {validation_end - train_end} and "
-            f"{end - validation_end} hours long."
+            f"--lookback {args.lookback} and --horizon {args.horizon} do not fit into "
+            f"{args.dataset}, whose three parts are {parts} hours long."
         )
     mean, std = values[:train_end].mean(axis=0), values[:train_end].std(axis=0)
 

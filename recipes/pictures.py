@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")  # no window: a recipe runs anywhere
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 
 def curves(path: Path, history: dict[str, list[float]], best_epoch: int) -> None:

@@ -45,12 +45,10 @@ def load(dataset: str, seed: int):
 
     def sentences(split):
         for example in splits[split].as_numpy_iterator():
-            # "_" is no tag: it stands for "don't", whose words "do" and "n't" follow it.
-            pairs = [
-                (word.decode(), names[tag])
-                for word, tag in zip(example["tokens"], example["upos"])
-                if names[tag] != "_"
-            ]
+            # Only words have a head: neither does "don't", whose words "do" and "n't" follow
+            # it, nor the words left out that some sentences are annotated with.
+            columns = zip(example["tokens"], example["upos"], example["head"])
+            pairs = [(word.decode(), names[tag]) for word, tag, head in columns if head != b"None"]
             yield [word for word, _ in pairs], [tag for _, tag in pairs]
 
     parts = {"train": "train", "validation": "dev", "test": "test"}

@@ -1,0 +1,55 @@
+"""What tests share: where real data is, and a process that has TensorFlow but not us."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def data_or_skip(path: str | None, what: str) -> Path:
+    """The path of data that is not in the repository. Where CI runs, it must be there."""
+    if path and Path(path).exists():
+        return Path(path)
+    reason = f"{what} is not here: {path or 'no path given'}"
+    pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+
+
+@pytest.fixture
+def tfds_data():
+    path = os.environ.get("TFDS_DATA_DIR", Path.home() / "tensorflow_datasets")
+    return data_or_skip(path, "data prepared by TensorFlow Datasets ($TFDS_DATA_DIR)")
+
+
+@pytest.fixture
+def etth1_csv():
+    return data_or_skip(os.environ.get("ETTH1_CSV"), "ETTh1.csv ($ETTH1_CSV)")
+
+
+def ask(version: Path, signature: str, inputs: dict, folder: Path) -> dict[str, np.ndarray]:
+    """A SavedModel's answer, from a process that imports only TensorFlow and numpy."""
+    np.savez(folder / "inputs.npz", **inputs)
+    script = """
+import json, sys
+import numpy as np, tensorflow as tf
+version, signature, folder = json.loads(sys.argv[1])
+inputs = np.load(folder + "/inputs.npz")
+inputs = {k: tf.constant(v.tolist() if v.dtype.kind == "U" else v) for k, v in inputs.items()}
+outputs = tf.saved_model.load(version).signatures[signature](**inputs)
+assert "layers" not in sys.modules and "recipes" not in sys.modules
+text = lambda x: np.vectorize(lambda b: b.decode(), otypes=[str])(x) if x.dtype == object else x
+np.savez(folder + "/outputs.npz", **{k: text(v.numpy()) for k, v in outputs.items()})
+"""
+    arguments = json.dumps([str(version), signature, str(folder)])
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    subprocess.run(
+        [sys.executable, "-c", script, arguments], check=True, cwd=folder, env=environment
+    )
+    return dict(np.load(folder / "outputs.npz"))

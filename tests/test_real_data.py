@@ -1,0 +1,44 @@
+"""The real datasets, read as their published results read them."""
+
+import numpy as np
+
+from recipes import forecasting, pos_tagging, sentiment
+
+
+def test_ud_english_ewt_has_the_words_that_are_scored(tfds_data):
+    data, tags = pos_tagging.load("ud_english_ewt", 0)
+    # Sentences, and words that have a head: no "don't" beside "do" and "n't", no empty nodes.
+    counts = {split: (len(s), sum(len(words) for words, _ in s)) for split, s in data.items()}
+    assert counts == {
+        "train": (12543, 204578),
+        "validation": (2001, 25149),
+        "test": (2077, 25094),
+    }
+    assert len(tags) == 17 and "_" not in tags
+
+
+def test_imdb_is_split_without_touching_its_test_part(tfds_data):
+    data = sentiment.load("imdb", 0)
+    assert {split: len(texts) for split, (texts, _) in data.items()} == {
+        "train": 22500, "validation": 2500, "test": 25000,
+    }  # fmt: skip
+    assert np.mean(data["test"][1]) == 0.5
+
+
+def test_etth1_repeating_the_last_value_scores_as_published(etth1_csv):
+    """Zeng et al. 2023, Table 2, "Repeat", horizon 96: MSE 1.295, MAE 0.713."""
+    values, names, (train_end, validation_end, end) = forecasting.load("etth1", etth1_csv, 0)
+    assert names == ["HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT"]
+    mean, std = values[:train_end].mean(axis=0), values[:train_end].std(axis=0)
+    standardized = (values - mean) / std
+    test = forecasting.windows(values, standardized, validation_end, end, 96, 96).batch(256)
+
+    class LastValue:
+        def predict_on_batch(self, window):
+            return np.repeat((window[:, -1:] - mean) / std, 96, axis=1)
+
+    scores = forecasting.evaluate(LastValue(), test, mean, std)
+    assert scores["windows"] == 2785
+    for name in ("model", "repeat the last value"):
+        np.testing.assert_allclose(scores[name]["mse"], 1.295, atol=1e-3)
+        np.testing.assert_allclose(scores[name]["mae"], 0.713, atol=1e-3)

@@ -1,0 +1,177 @@
+"""Each recipe from its command line to its SavedModel, on its built-in sample."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import REPOSITORY, ask
+
+from recipes import command_line, forecasting, pos_tagging, sentiment
+
+RUNS = {
+    "pos_tagging": ["--cell", "lstm", "--epochs", "2"],
+    "sentiment": ["--cell", "gru", "--epochs", "3"],
+    "forecasting": ["--cell", "simple_rnn", "--epochs", "2"],
+}
+
+
+def command(recipe, folder, *arguments):
+    script = REPOSITORY / "recipes" / f"{recipe}.py"
+    places = ["--output", folder / "run", "--saved-models", folder / "saved_models"]
+    return [sys.executable, script, "--dataset", "sample", *places, *arguments]
+
+
+@pytest.fixture(scope="module", params=RUNS)
+def run(request, tmp_path_factory):
+    """(recipe, folder, metrics) of a finished run, started from another folder."""
+    folder = tmp_path_factory.mktemp(request.param)
+    arguments = command(request.param, folder, *RUNS[request.param])
+    subprocess.run(arguments, check=True, cwd=folder)
+    return request.param, folder, json.loads((folder / "run/metrics.json").read_text())
+
+
+def test_scores_beat_what_needs_no_training(run):
+    recipe, _, metrics = run
+    test = metrics["test"]
+    if recipe == "pos_tagging":
+        assert test["accuracy"] > 0.97 > test["accuracy_of_most_frequent_tag"] + 0.03
+    elif recipe == "sentiment":
+        assert test["accuracy"] > 0.95  # no counting of words can pass 0.5 by much
+    else:
+        others = [test["repeat the last value"]["mse"], test["repeat yesterday"]["mse"]]
+        assert test["model"]["mse"] < 0.95 * min(others)
+
+
+def test_leaves_pictures_logs_and_checkpoints(run):
+    recipe, folder, _ = run
+    telling = {"forecasting": "forecast.png"}.get(recipe, "confusion.png")
+    for name in ("curves.png", telling):
+        assert (folder / "run" / name).read_bytes().startswith(b"\x89PNG")
+    assert list((folder / "run/tensorboard").rglob("events.out.tfevents.*"))
+    assert (folder / "run/checkpoints/best.weights.h5").exists()
+    assert not [p for p in folder.rglob(".writing-*")]
+
+
+def test_saved_model_answers_as_the_recipe_does(run, tmp_path):
+    recipe, folder, _ = run
+    (version,) = (folder / "saved_models" / recipe).iterdir()
+    assert version.name == "1"
+    weights = folder / "run/checkpoints/best.weights.h5"
+    if recipe == "forecasting":
+        values, _, (end, *_) = forecasting.load("sample", None, 0)
+        mean, std = values[:end].mean(axis=0), values[:end].std(axis=0)
+        model = forecasting.build(mean, std, 96, 96, "simple_rnn")
+        model.load_weights(weights)
+        window = np.stack([values[i : i + 96] for i in (0, 500, 2000)])
+        answer = ask(version, "serving_default", {"window": window}, tmp_path)
+        expected = model.predict(window) * std + mean
+        np.testing.assert_allclose(answer["forecast"], expected, rtol=1e-5, atol=1e-4 * std.min())
+    elif recipe == "sentiment":
+        (texts, labels), (train, _) = (sentiment.load("sample", 0)[s] for s in ("test", "train"))
+        model = sentiment.build(train, "gru")
+        model.load_weights(weights)
+        answer = ask(version, "serving_default", {"sentences": texts[:40]}, tmp_path)
+        expected = model.predict(tf.constant(texts[:40]))[:, 0]
+        np.testing.assert_allclose(answer["probabilities"][:, 1], expected, atol=1e-5)
+        np.testing.assert_allclose(answer["probabilities"].sum(-1), 1, atol=1e-6)
+        assert np.mean(answer["label"] == np.take(sentiment.LABELS, labels[:40])) > 0.9
+    else:
+        data, tags = pos_tagging.load("sample", 0)
+        model = pos_tagging.build(data["train"], tags, "lstm")
+        model.load_weights(weights)
+        sentences = ["I saw a saw .", "You can can a can .", ""]
+        answer = ask(version, "serving_default", {"sentences": sentences}, tmp_path)
+        assert answer["lengths"].tolist() == [5, 6, 0]
+        assert answer["tags"][0].tolist() == ["PRON", "VERB", "DET", "NOUN", "PUNCT", ""]
+        words = np.array([*[data["test"][i][0] + [""] * 30 for i in range(20)]], object)
+        words = np.array([[row[i] for i in range(30)] for row in words])
+        answer = ask(version, "words", {"words": words}, tmp_path)
+        best = model.predict(tf.constant(words.tolist())).argmax(-1)
+        expected = np.where(words == "", "", np.take(tags, best))
+        np.testing.assert_array_equal(answer["tags"], expected)
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path):
+    arguments = command("forecasting", tmp_path, "--epochs", "3", "--steps", "3")
+    history = tmp_path / "run/checkpoints/history.json"
+    process = subprocess.Popen(arguments, cwd=tmp_path, env={**os.environ, "COLUMNS": "80"})
+    deadline = time.monotonic() + 120
+    while not history.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = json.loads(history.read_text())["epochs"]
+    done = subprocess.run(arguments, cwd=tmp_path, check=True, capture_output=True, text=True)
+    after = json.loads(history.read_text())["epochs"]
+    assert f"Going on after epoch {len(before)}" in done.stdout
+    assert len(after) == 3 and after[: len(before)] == before
+    other = subprocess.run([*arguments, "--seed", "1"], cwd=tmp_path, capture_output=True, text=True)
+    assert other.returncode and "other arguments" in other.stderr
+
+
+@pytest.mark.parametrize("cell", command_line.CELLS)
+def test_padding_counts_in_no_loss_and_no_metric(cell):
+    data, tags = pos_tagging.load("sample", 0)
+    model = pos_tagging.build(data["train"][:200], tags, cell)
+    (words, numbers, weights), *_ = pos_tagging.batches(data["test"][:30], tags, shuffle=False)
+    padded = [tf.pad(x, [[0, 0], [0, 7]]) for x in (words, numbers, weights)]
+    plain, more = (
+        model.evaluate(x, y, sample_weight=w, batch_size=len(x), return_dict=True, verbose=0)
+        for x, y, w in ((words, numbers, weights), padded)
+    )
+    assert plain == pytest.approx(more, rel=1e-5)
+    # The loss is the mean over words, by the definition of cross-entropy.
+    p = np.take_along_axis(model.predict(words), numbers.numpy()[..., None], -1)[..., 0]
+    assert plain["loss"] == pytest.approx(-np.log(p)[weights.numpy() > 0].mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize("cell", command_line.CELLS)
+def test_the_score_of_a_review_does_not_depend_on_its_padding(cell):
+    model = sentiment.build(["a good film", "a bad film, really"], cell)
+    short, long = "a good film", " ".join(["a bad film"] * 20)
+    together, alone = model.predict(tf.constant([short, long])), model.predict(tf.constant([short]))
+    np.testing.assert_allclose(together[0], alone[0], atol=1e-6)
+
+
+def test_split_words():
+    words = pos_tagging.split_words(["I don't, it's (3.5) \"ok\"...", "", "U.S. saws!"]).numpy()
+    assert [[w.decode() for w in row if w] for row in words] == [
+        ["I", "do", "n't", ",", "it", "'s", "(", "3.5", ")", '"', "ok", '"', "..."],
+        [],
+        ["U.S", ".", "saws", "!"],
+    ]
+
+
+def test_every_window_is_counted_and_none_twice():
+    values = np.arange(50, dtype="float32")[:, None]
+    data = list(forecasting.windows(values, values, 20, 40, lookback=8, horizon=4))
+    assert len(data) == 40 - 20 - 4 + 1
+    first, last = data[0], data[-1]
+    assert first[0][0, 0] == 12 and first[1][0, 0] == 20  # the window before may be training's
+    assert last[1][-1, 0] == 39
+
+
+def test_without_network_and_data_the_error_says_so(tmp_path):
+    script = """
+import sys, urllib.request
+def no_route(*args, **kwargs): raise OSError("no route to host")
+urllib.request.urlopen = urllib.request.urlretrieve = no_route
+from recipes import forecasting, pos_tagging, sentiment
+for recipe in (forecasting, pos_tagging, sentiment):
+    try: recipe.main(["--output", sys.argv[1]])
+    except SystemExit as error: print(error)
+"""
+    environment = {**os.environ, "TFDS_DATA_DIR": str(tmp_path), "KERAS_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()[-3:]
+    for line, name in zip(lines, ("ETTh1", "universal_dependencies", "imdb_reviews")):
+        assert name in line and "no network" in line and "--dataset sample" in line
