@@ -10,6 +10,7 @@ something small and elementwise with the products. A cell says which:
 """
 
 import contextlib
+import numbers
 from collections.abc import Callable, Sequence
 
 import keras
@@ -73,7 +74,7 @@ class Cell(keras.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if units != int(units) or units <= 0:
+        if not isinstance(units, numbers.Real) or units != int(units) or units <= 0:
             raise ValueError(
                 "Received an invalid value for argument `units`, "
                 f"expected a positive integer, got {units}."
@@ -94,6 +95,7 @@ class Cell(keras.Layer):
         self.recurrent_dropout = min(1.0, max(0.0, recurrent_dropout))
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
+        self.kept_masks = None
         self.state_size = self.units
         self.output_size = self.units
 
@@ -179,9 +181,7 @@ class Cell(keras.Layer):
     def constant_weights(self):
         """Inside, each weight is a tensor: read and cast once, however often it is used."""
         values = [(w, tf.cast(w.value, self.compute_dtype)) for w in self.weights]
-        with keras.StatelessScope() as scope:
-            for pair in values:
-                scope.add_update(pair)
+        with _ConstantWeights(values):
             yield
 
     # --- Dropout -------------------------------------------------------------------
@@ -234,7 +234,8 @@ class Cell(keras.Layer):
         """
         nested = isinstance(states, (list, tuple))
         states = list(states) if nested else [states]
-        input_masks, state_masks = self.dropout_masks(inputs, states, training)
+        masks = self.kept_masks if training else None
+        input_masks, state_masks = masks or self.dropout_masks(inputs, states, training)
         with self.constant_weights():
             new = list(
                 self.update(self.project(inputs, input_masks), states, self.dot(state_masks))
@@ -259,6 +260,28 @@ class Cell(keras.Layer):
                 name = f"{weight}_{module.__name__.rpartition('.')[2][:-1]}"
                 config[name] = module.serialize(getattr(self, name))
         return {**super().get_config(), **config}
+
+
+class _ConstantWeights(keras.StatelessScope):
+    """Gives some variables constant values; to all others it is not there."""
+
+    def __init__(self, values):
+        super().__init__()
+        for variable, value in values:
+            super().add_update((variable, value))
+
+    def add_update(self, update):
+        variable, value = update
+        if self.original_scope is None:
+            variable._direct_assign(value)
+        else:
+            self.original_scope.add_update(update)
+
+    def get_current_value(self, variable):
+        value = super().get_current_value(variable)
+        if value is None and self.original_scope is not None:
+            value = self.original_scope.get_current_value(variable)
+        return value
 
 
 def _product(a, kernel, masks=None):

@@ -1,11 +1,13 @@
 """Gated recurrent unit (Cho et al. 2014).
 
-    z_t = σ(U_z x_t + W_z h_{t-1} + b_z)                   update gate
-    r_t = σ(U_r x_t + W_r h_{t-1} + b_r)                   reset gate
-    h'_t = tanh(U_h x_t + W_h (r_t ⊙ h_{t-1}) + b_h)       reset_after=False: Cho 2014, the notes
-    h'_t = tanh(U_h x_t + b_h + r_t ⊙ (W_h h_{t-1} + d_h)) reset_after=True: cuDNN, PyTorch
-    h_t = z_t ⊙ h_{t-1} + (1 − z_t) ⊙ h'_t                 update_gate="keep": Cho 2014, PyTorch
-    h_t = (1 − z_t) ⊙ h_{t-1} + z_t ⊙ h'_t                 update_gate="replace": Chung 2014, the notes
+    z_t  = σ(U_z x_t + W_z h_{t-1} + b_z)                      update gate
+    r_t  = σ(U_r x_t + W_r h_{t-1} + b_r)                      reset gate
+
+    h'_t = tanh(U_h x_t + W_h (r_t ⊙ h_{t-1}) + b_h)           reset_after=False (Cho, the notes)
+    h'_t = tanh(U_h x_t + b_h + r_t ⊙ (W_h h_{t-1} + d_h))     reset_after=True (cuDNN, PyTorch)
+
+    h_t  = z_t ⊙ h_{t-1} + (1 − z_t) ⊙ h'_t        update_gate="keep" (Cho, Keras, PyTorch)
+    h_t  = (1 − z_t) ⊙ h_{t-1} + z_t ⊙ h'_t        update_gate="replace" (Chung 2014, the notes)
 
 The kernels hold the gates in this order: z, r, h'. With `reset_after` the bias has two
 rows, b for the input's product and d for the state's.

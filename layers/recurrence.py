@@ -50,6 +50,7 @@ def run(
         mask = mask if mask is None else tf.reverse(mask, [1])
     inputs = tf.transpose(tf.cast(sequences, cell.compute_dtype), [1, 0, 2])
     mask = mask if mask is None else tf.transpose(mask)[:, :, None]
+    states = [tf.cast(state, cell.compute_dtype) for state in states]
 
     input_masks, state_masks = cell.dropout_masks(inputs[0], states, training)
     dot = cell.dot(state_masks)
@@ -105,21 +106,19 @@ def _loop(update, x, states, mask, *, unroll, return_sequences):
     length = tf.shape(x)[0]
     xs = tf.TensorArray(x.dtype, length).unstack(x)
     masks = None if mask is None else tf.TensorArray(tf.bool, length).unstack(mask)
-    outputs = tf.TensorArray(
-        x.dtype, length if return_sequences else 0, element_shape=states[0].shape
-    )
+    outputs = [tf.TensorArray(x.dtype, length, element_shape=states[0].shape)]
 
     def body(t, outputs, states):
         states = step(xs.read(t), None if masks is None else masks.read(t), states)
-        return t + 1, outputs.write(t, states[0]) if return_sequences else outputs, states
+        return t + 1, [array.write(t, states[0]) for array in outputs], states
 
     _, outputs, states = tf.while_loop(
         lambda t, *_: t < length,
         body,
-        (0, outputs, list(states)),
+        (0, outputs if return_sequences else [], list(states)),
         maximum_iterations=length,  # XLA needs the bound to size what the gradient keeps
     )
-    return (outputs.stack() if return_sequences else states[0]), states
+    return (outputs[0].stack() if return_sequences else states[0]), states
 
 
 def _any_so_far(mask):

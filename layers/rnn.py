@@ -69,13 +69,38 @@ class RNN(keras.layers.RNN):
             activity_regularizer=activity_regularizer,
             **kwargs,
         )
-        if all(isinstance(cell, Cell) for cell in self._cells):
+        if self._all_ours:
             self.input_spec = keras.layers.InputSpec(ndim=3)
 
     @property
     def _cells(self):
         stacked = isinstance(self.cell, keras.layers.StackedRNNCells)
         return self.cell.cells if stacked else [self.cell]
+
+    @property
+    def _all_ours(self):
+        """Whether `update` says all about every cell: none is Keras's, or has its own `call`."""
+        return all(isinstance(c, Cell) and type(c).call is Cell.call for c in self._cells)
+
+    def reset_state(self):
+        if self.states is not None:
+            for state in keras.tree.flatten(self.states):
+                state.assign(ops.zeros_like(state.value))
+
+    def _maybe_config_dropout_masks(self, cell, input_sequence, input_state):
+        # Keras draws the masks of all its cells here. Ours are drawn where they run,
+        # unless it is Keras that runs them.
+        if self._all_ours:
+            return
+        super()._maybe_config_dropout_masks(cell, input_sequence, input_state)
+        if isinstance(cell, Cell):
+            states = input_state if isinstance(input_state, (list, tuple)) else [input_state]
+            cell.kept_masks = cell.dropout_masks(input_sequence, states, training=True)
+
+    def _maybe_reset_dropout_masks(self, cell):
+        super()._maybe_reset_dropout_masks(cell)
+        if isinstance(cell, Cell):
+            cell.kept_masks = None
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
@@ -89,7 +114,7 @@ class RNN(keras.layers.RNN):
     def inner_loop(self, sequences, initial_state, mask, training=False):
         stacked = isinstance(self.cell, keras.layers.StackedRNNCells)
         cells = self._cells
-        if not all(isinstance(cell, Cell) for cell in cells):
+        if not self._all_ours:
             return super().inner_loop(sequences, initial_state, mask, training)
 
         # Stacked cells over time are stacked recurrences, one after the other.
@@ -135,10 +160,14 @@ class RNN(keras.layers.RNN):
 
     def _check_states(self, initial_state, sequences):
         given = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
-        if len(given) != len(self.state_size):
+        counts = [
+            [len(n) if isinstance(n, (list, tuple)) else 1 for n in nest]
+            for nest in (given, self.state_size)
+        ]
+        if counts[0] != counts[1]:
             raise ValueError(
-                f"`{self.name}` got {len(given)} tensors as `initial_state`, expected "
-                f"{len(self.state_size)}: one for each size in {self.state_size}."
+                f"`{self.name}` got {_tensors(counts[0])} as `initial_state`, expected "
+                f"{_tensors(counts[1])}: one for each size in {self.state_size}."
             )
         flat = zip(keras.tree.flatten(list(given)), keras.tree.flatten(self.state_size))
         for i, (state, size) in enumerate(flat):
@@ -166,10 +195,15 @@ class CellLayer(RNN):
             setattr(cls, name, property(lambda self, name=name: getattr(self.cell, name)))
         own = [p.replace(kind=p.KEYWORD_ONLY) for p in _parameters(RNN, RNN).values()]
         rest = inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)
-        cls.__signature__ = inspect.Signature([*parameters.values(), *own[1:], rest])
+        signature = inspect.Signature([*parameters.values(), *own[1:], rest])
+        cls.__signature__ = _OfTheClass(signature)
 
     def __init__(self, *args, **kwargs):
-        arguments = self.__signature__.bind(*args, **kwargs).arguments
+        try:
+            arguments = type(self).__signature__.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            signature = f"{type(self).__name__}{type(self).__signature__}"
+            raise TypeError(f"{error}; expected {signature}") from None
         kwargs = {**arguments.pop("kwargs", {}), **arguments}
         # Keras's choices between implementations: here one serves all.
         kwargs.pop("implementation", None)
@@ -194,6 +228,22 @@ class CellLayer(RNN):
     @classmethod
     def from_config(cls, config):
         return cls(**config)
+
+
+class _OfTheClass:
+    """An attribute that a class has and its instances have not: they are called otherwise."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __get__(self, instance, owner):
+        if instance is not None:
+            raise AttributeError("__signature__")
+        return self.value
+
+
+def _tensors(counts):
+    return f"{sum(counts)} tensors" if max(counts, default=1) == 1 else f"{counts} tensors"
 
 
 def _parameters(cls: type, base: type) -> dict[str, inspect.Parameter]:

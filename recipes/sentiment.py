@@ -87,7 +87,7 @@ def build(texts, cell: str, units: int = 96) -> keras.Model:
     number.adapt(tf.data.Dataset.from_tensor_slices(texts).batch(1000))
 
     text = keras.Input((), dtype="string", name="text")
-    numbers = number(text)[:, :LONGEST]
+    numbers = ops.pad(number(text)[:, :LONGEST], [[0, 0], [0, 1]])  # one place even for ""
     mask = numbers != 0
     x = keras.layers.Embedding(number.vocabulary_size(), 128, name="embedding")(numbers)
     x = keras.layers.SpatialDropout1D(0.4)(x)

@@ -111,7 +111,9 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
     after = json.loads(history.read_text())["epochs"]
     assert f"Going on after epoch {len(before)}" in done.stdout
     assert len(after) == 3 and after[: len(before)] == before
-    other = subprocess.run([*arguments, "--seed", "1"], cwd=tmp_path, capture_output=True, text=True)
+    other = subprocess.run(
+        [*arguments, "--seed", "1"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert other.returncode and "other arguments" in other.stderr
 
 
@@ -134,6 +136,7 @@ def test_padding_counts_in_no_loss_and_no_metric(cell):
 @pytest.mark.parametrize("cell", command_line.CELLS)
 def test_the_score_of_a_review_does_not_depend_on_its_padding(cell):
     model = sentiment.build(["a good film", "a bad film, really"], cell)
+    assert np.isfinite(model.predict(tf.constant(["", "  "]))).all()
     short, long = "a good film", " ".join(["a bad film"] * 20)
     together, alone = model.predict(tf.constant([short, long])), model.predict(tf.constant([short]))
     np.testing.assert_allclose(together[0], alone[0], atol=1e-6)
