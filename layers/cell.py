@@ -101,8 +101,11 @@ class Cell(keras.Layer):
 
     # --- The two halves of a step ------------------------------------------------
 
-    def project(self, inputs, masks=None):
+    def project(self, inputs, masks=None, training: bool = False):
         """The input's share of the pre-activations: inputs · kernel + bias.
+
+        Whatever else a step needs that no state goes into, noise for instance, belongs
+        here too, as further columns: `update` must be a function of its arguments alone.
 
         Args:
             inputs: (..., batch, features).
@@ -111,8 +114,19 @@ class Cell(keras.Layer):
         Returns:
             (..., batch, gates * units).
         """
-        x = _product(inputs, self.kernel, masks)
+        x = self.product(inputs, self.kernel, masks)
         return x + self.input_bias if self.use_bias else x
+
+    @staticmethod
+    def product(a, kernel, masks=None):
+        """a · kernel; with several masks, each over its own block of the kernel's columns."""
+        if masks is None:
+            # One GEMM over all leading axes, where matmul would broadcast the kernel.
+            return tf.matmul(a, kernel) if a.shape.rank == 2 else tf.tensordot(a, kernel, 1)
+        if len(masks) == 1:
+            return Cell.product(a * masks[0], kernel)
+        blocks = ops.split(kernel, len(masks), axis=-1)
+        return ops.concatenate([Cell.product(a * m, k) for m, k in zip(masks, blocks)], axis=-1)
 
     def update(self, x, states: Sequence, dot: Callable) -> Sequence:
         """The new states. The first of them is the step's output.
@@ -129,6 +143,10 @@ class Cell(keras.Layer):
         raise NotImplementedError(f"{type(self).__name__} must define `update`.")
 
     # --- Weights -------------------------------------------------------------------
+
+    @property
+    def recurrent_shape(self) -> tuple[int, ...]:
+        return (self.state_sizes[0], self.gates * self.units)
 
     @property
     def bias_shape(self) -> tuple[int, ...]:
@@ -153,7 +171,7 @@ class Cell(keras.Layer):
             constraint=self.kernel_constraint,
         )
         self.recurrent_kernel = self.add_weight(
-            shape=(self.units, self.gates * self.units),
+            shape=self.recurrent_shape,
             name="recurrent_kernel",
             initializer=self.recurrent_initializer,
             regularizer=self.recurrent_regularizer,
@@ -216,7 +234,7 @@ class Cell(keras.Layer):
                 first, last = gates
                 kernel = kernel[:, first * self.units : last * self.units]
                 drop = drop and (drop if len(drop) == 1 else drop[first:last])
-            return _product(a, kernel, drop)
+            return self.product(a, kernel, drop)
 
         return dot
 
@@ -238,13 +256,20 @@ class Cell(keras.Layer):
         input_masks, state_masks = masks or self.dropout_masks(inputs, states, training)
         with self.constant_weights():
             new = list(
-                self.update(self.project(inputs, input_masks), states, self.dot(state_masks))
+                self.update(
+                    self.project(inputs, input_masks, training), states, self.dot(state_masks)
+                )
             )
         return new[0], new if nested else new[0]
 
+    @property
+    def state_sizes(self) -> list[int]:
+        """`state_size` as a list, also of one."""
+        sizes = self.state_size
+        return list(sizes) if isinstance(sizes, (list, tuple)) else [sizes]
+
     def get_initial_state(self, batch_size=None):
-        sizes = self.state_size if isinstance(self.state_size, (list, tuple)) else [self.state_size]
-        return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in sizes]
+        return [ops.zeros((batch_size, n), dtype=self.compute_dtype) for n in self.state_sizes]
 
     def get_config(self):
         config = {
@@ -282,14 +307,3 @@ class _ConstantWeights(keras.StatelessScope):
         if value is None and self.original_scope is not None:
             value = self.original_scope.get_current_value(variable)
         return value
-
-
-def _product(a, kernel, masks=None):
-    """a · kernel; with several masks, each over its own block of the kernel's columns."""
-    if masks is None:
-        # One GEMM over all leading axes, where matmul would broadcast the kernel.
-        return tf.matmul(a, kernel) if a.shape.rank == 2 else tf.tensordot(a, kernel, 1)
-    if len(masks) == 1:
-        return _product(a * masks[0], kernel)
-    blocks = ops.split(kernel, len(masks), axis=-1)
-    return ops.concatenate([_product(a * m, k) for m, k in zip(masks, blocks)], axis=-1)

@@ -55,7 +55,7 @@ def run(
     input_masks, state_masks = cell.dropout_masks(inputs[0], states, training)
     dot = cell.dot(state_masks)
     with cell.constant_weights():
-        x = cell.project(inputs, input_masks)
+        x = cell.project(inputs, input_masks, training)
         outputs, states = _loop(
             lambda x_t, states: cell.update(x_t, states, dot),
             x,

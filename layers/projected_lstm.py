@@ -1,0 +1,60 @@
+"""LSTM with a recurrent projection (Sak et al. 2014; without its peepholes, as PyTorch's).
+
+i_t, f_t, g_t, o_t    as in the LSTM, from x_t and r_{t-1}
+c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t
+r_t = W_r (o_t ⊙ tanh(c_t))                    output, smaller than the cell state
+"""
+
+import keras
+from keras import initializers
+
+from layers.lstm import LSTMCell
+from layers.rnn import CellLayer
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class ProjectedLSTMCell(LSTMCell):
+    """One step; further arguments as in `LSTMCell`.
+
+    States: r, (batch, projection), which is the output, and c, (batch, units). It has a
+    fourth weight, `projection_kernel` of shape (units, projection).
+
+    Args:
+        projection: Positive integer, the size of the output.
+
+    Raises:
+        ValueError: If `projection` is not positive.
+    """
+
+    def __init__(self, units: int, projection: int, **kwargs):
+        super().__init__(units, **kwargs)
+        if projection <= 0:
+            raise ValueError(
+                "Received an invalid value for argument `projection`, "
+                f"expected a positive integer, got {projection}."
+            )
+        self.projection = projection
+        self.state_size = [projection, self.units]
+        self.output_size = projection
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.projection_kernel = self.add_weight(
+            (self.units, self.projection),
+            initializers.get(self.kernel_initializer),
+            name="projection_kernel",
+        )
+
+    def update(self, x, states, dot):
+        h, c = super().update(x, states, dot)
+        return dot(h, self.projection_kernel), c
+
+    def get_config(self):
+        return {**super().get_config(), "projection": self.projection}
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class ProjectedLSTM(CellLayer):
+    """`RNN(ProjectedLSTMCell(units, projection, …), …)`."""
+
+    cell_class = ProjectedLSTMCell
