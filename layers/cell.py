@@ -73,8 +73,9 @@ class Cell(keras.Layer):
         seed: int | None = None,
         **kwargs,
     ):
+        kwargs.pop("implementation", None)  # Keras's choice between two; here one serves both
         super().__init__(**kwargs)
-        if not isinstance(units, numbers.Real) or units != int(units) or units <= 0:
+        if not isinstance(units, numbers.Real) or units % 1 or units <= 0:
             raise ValueError(
                 "Received an invalid value for argument `units`, "
                 f"expected a positive integer, got {units}."

@@ -72,6 +72,12 @@ class RNN(keras.layers.RNN):
         if self._all_ours:
             self.input_spec = keras.layers.InputSpec(ndim=3)
 
+    def build(self, sequences_shape, initial_state_shape=None):
+        super().build(sequences_shape, initial_state_shape)
+        if self._all_ours:
+            features = {-1: sequences_shape[-1]}
+            self.input_spec = keras.layers.InputSpec(ndim=3, axes=features)
+
     @property
     def _cells(self):
         stacked = isinstance(self.cell, keras.layers.StackedRNNCells)
@@ -211,9 +217,7 @@ class CellLayer(RNN):
         parameters = _parameters(self.cell_class, Cell)
         cell = self.cell_class(
             **{name: kwargs.pop(name) for name in parameters if name in kwargs},
-            name=re.sub(
-                "(?<=[a-z])(?=[A-Z])|(?<!^)(?=[A-Z][a-z])", "_", self.cell_class.__name__
-            ).lower(),
+            name=_snake_case(self.cell_class.__name__),
             dtype=kwargs.get("dtype"),
             trainable=kwargs.get("trainable", True),
         )
@@ -242,7 +246,12 @@ class _OfTheClass:
         return self.value
 
 
-def _tensors(counts):
+def _snake_case(name: str) -> str:
+    """ "SimpleRNNCell" to "simple_rnn_cell"."""
+    return re.sub("(?<=[a-z])(?=[A-Z])|(?<!^)(?=[A-Z][a-z])", "_", name).lower()
+
+
+def _tensors(counts: list[int]) -> str:
     return f"{sum(counts)} tensors" if max(counts, default=1) == 1 else f"{counts} tensors"
 
 

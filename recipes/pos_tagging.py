@@ -139,7 +139,7 @@ class Spelling(keras.layers.Layer):
         return {**super().get_config(), **self.config}
 
 
-def build(train, tags: list[str], cell: str, units: int = 128) -> keras.Model:
+def build(train, tags: list[str], cell: str, epochs: int = 1, units: int = 128) -> keras.Model:
     counts = Counter(word.lower() for words, _ in train for word in words)
     vocabulary = [word for word, n in counts.most_common() if n > 1]
     letters = sorted({letter for words, _ in train for word in words for letter in word})
@@ -155,8 +155,9 @@ def build(train, tags: list[str], cell: str, units: int = 128) -> keras.Model:
         x = keras.layers.Dropout(0.4)(x)
     probabilities = keras.layers.Dense(len(tags), activation="softmax", name="tags")(x)
     model = keras.Model(words, probabilities, name="pos_tagging")
+    rate = keras.optimizers.schedules.CosineDecay(2e-3, epochs * len(train) // BATCH)
     model.compile(
-        keras.optimizers.Adam(2e-3, clipnorm=1.0),
+        keras.optimizers.Adam(rate, clipnorm=1.0),
         # The mean over words, not over padding too.
         keras.losses.SparseCategoricalCrossentropy(reduction="mean_with_sample_weight"),
         weighted_metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
@@ -243,7 +244,7 @@ def signatures(model: keras.Model, tags: list[str]) -> dict:
 def main(argv: list[str] | None = None) -> None:
     args = command_line.parse(command_line.parser("pos_tagging", __doc__, EPOCHS), argv)
     data, tags = load(args.dataset, args.seed)
-    model = build(data["train"], tags, args.cell)
+    model = build(data["train"], tags, args.cell, args.epochs)
     model.summary()
 
     trained = training.fit(

@@ -82,7 +82,7 @@ def clean(texts):
     return texts
 
 
-def build(texts, cell: str, units: int = 96) -> keras.Model:
+def build(texts, cell: str, epochs: int = 1, units: int = 128) -> keras.Model:
     number = keras.layers.TextVectorization(max_tokens=30_000, standardize=clean, name="vocabulary")
     number.adapt(tf.data.Dataset.from_tensor_slices(texts).batch(1000))
 
@@ -90,7 +90,7 @@ def build(texts, cell: str, units: int = 96) -> keras.Model:
     numbers = ops.pad(number(text)[:, :LONGEST], [[0, 0], [0, 1]])  # one place even for ""
     mask = numbers != 0
     x = keras.layers.Embedding(number.vocabulary_size(), 128, name="embedding")(numbers)
-    x = keras.layers.SpatialDropout1D(0.4)(x)
+    x = keras.layers.SpatialDropout1D(0.5)(x)
     recurrent = command_line.CELLS[cell](units, return_sequences=True)
     x = layers.Bidirectional(recurrent, name="read")(x, mask=mask)
     # Padding must not win: its outputs are zero, where a real one may be negative.
@@ -99,7 +99,8 @@ def build(texts, cell: str, units: int = 96) -> keras.Model:
     x = keras.layers.Dropout(0.5)(x)
     probability = keras.layers.Dense(1, activation="sigmoid", name="positive")(x)
     model = keras.Model(text, probability, name="sentiment")
-    optimizer = keras.optimizers.Adam(1e-3, clipnorm=1.0)
+    rate = keras.optimizers.schedules.CosineDecay(1e-3, epochs * len(texts) // BATCH)
+    optimizer = keras.optimizers.Adam(rate, clipnorm=1.0)
     model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
     return model
 
@@ -133,7 +134,7 @@ def signatures(model: keras.Model) -> dict:
 def main(argv: list[str] | None = None) -> None:
     args = command_line.parse(command_line.parser("sentiment", __doc__, EPOCHS), argv)
     data = load(args.dataset, args.seed)
-    model = build(data["train"][0], args.cell)
+    model = build(data["train"][0], args.cell, args.epochs)
     model.summary()
 
     trained = training.fit(

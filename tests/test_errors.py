@@ -150,3 +150,10 @@ def test_no_units(make):
     with pytest.raises(TypeError) as error:
         make()
     assert_says(error, make.__name__, "units")
+
+
+def test_a_wrong_number_of_features_is_named():
+    layer = layers.LSTM(2)
+    layer(np.zeros((1, 2, 3), "float32"))
+    with pytest.raises(ValueError, match=r"axis -1.*to have value 3.*\(1, 2, 4\)"):
+        layer(np.zeros((1, 2, 4), "float32"))
