@@ -11,6 +11,9 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework import kernels, op_def_registry
+
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -53,3 +56,21 @@ np.savez(folder + "/outputs.npz", **{k: text(v.numpy()) for k, v in outputs.item
         [sys.executable, "-c", script, arguments], check=True, cwd=folder, env=environment
     )
     return dict(np.load(folder / "outputs.npz"))
+
+
+def portable_ops(version: Path) -> set[str]:
+    """The operations of a SavedModel, all of which must run on any CPU, without Python."""
+    saved = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
+    graphs = [meta.graph_def for meta in saved.meta_graphs]
+    functions = [f for graph in graphs for f in graph.library.function]
+    nodes = [n for graph in graphs for n in graph.node]
+    nodes += [n for function in functions for n in function.node_def]
+    compiled = [x for x in (*functions, *nodes) if x.attr["_XlaMustCompile"].b]
+    assert not compiled, f"bound to XLA: {compiled[0]}"
+    ops = {node.op for node in nodes} - {f.signature.name for f in functions}
+    for op in ops:
+        assert "PyFunc" not in op and "Cudnn" not in op, op
+        assert op_def_registry.get(op) is not None, f"{op} is no operation of TensorFlow"
+        kinds = {k.device_type for k in kernels.get_registered_kernels_for_op(op).kernel}
+        assert kinds & {"CPU", "DEFAULT"}, f"{op} runs on {kinds} only"
+    return ops

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import REPOSITORY, ask
+from conftest import REPOSITORY, ask, portable_ops
 
 from recipes import command_line, forecasting, pos_tagging, sentiment
 
@@ -62,6 +62,7 @@ def test_saved_model_answers_as_the_recipe_does(run, tmp_path):
     recipe, folder, _ = run
     (version,) = (folder / "saved_models" / recipe).iterdir()
     assert version.name == "1"
+    portable_ops(version)
     weights = folder / "run/checkpoints/best.weights.h5"
     if recipe == "forecasting":
         values, _, (end, *_) = forecasting.load("sample", None, 0)
