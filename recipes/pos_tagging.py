@@ -10,6 +10,7 @@ letter by letter, which also works for words never seen (Ling et al. 2015; Plank
 2016). Trained words are now and then hidden, so that the letters are listened to.
 """
 
+import math
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -155,14 +156,25 @@ def build(train, tags: list[str], cell: str, epochs: int = 1, units: int = 128) 
         x = keras.layers.Dropout(0.4)(x)
     probabilities = keras.layers.Dense(len(tags), activation="softmax", name="tags")(x)
     model = keras.Model(words, probabilities, name="pos_tagging")
-    rate = keras.optimizers.schedules.CosineDecay(2e-3, epochs * len(train) // BATCH)
+    rate = keras.optimizers.schedules.CosineDecay(2e-3, epochs * math.ceil(len(train) / BATCH))
     model.compile(
         keras.optimizers.Adam(rate, clipnorm=1.0),
         # The mean over words, not over padding too.
         keras.losses.SparseCategoricalCrossentropy(reduction="mean_with_sample_weight"),
-        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
+        weighted_metrics=[WordAccuracy("accuracy")],
     )
     return model
+
+
+class WordAccuracy(keras.metrics.SparseCategoricalAccuracy):
+    """The share of words tagged correctly.
+
+    Keras would first take each sentence's mean over its places, padding among them.
+    """
+
+    def update_state(self, y_true, y_pred, sample_weight):
+        flat = ops.reshape(y_pred, (-1, y_pred.shape[-1]))
+        super().update_state(ops.reshape(y_true, -1), flat, ops.reshape(sample_weight, -1))
 
 
 # --- Evaluation ---------------------------------------------------------------------------

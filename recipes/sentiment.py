@@ -9,6 +9,7 @@ over all words, decides (max-pooling, as in Johnson & Zhang 2016). Raw text goes
 cleaning, splitting, numbering, padding and masking are part of the model.
 """
 
+import math
 import sys
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def build(texts, cell: str, epochs: int = 1, units: int = 128) -> keras.Model:
     x = keras.layers.Dropout(0.5)(x)
     probability = keras.layers.Dense(1, activation="sigmoid", name="positive")(x)
     model = keras.Model(text, probability, name="sentiment")
-    rate = keras.optimizers.schedules.CosineDecay(1e-3, epochs * len(texts) // BATCH)
+    rate = keras.optimizers.schedules.CosineDecay(1e-3, epochs * math.ceil(len(texts) / BATCH))
     optimizer = keras.optimizers.Adam(rate, clipnorm=1.0)
     model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
     return model

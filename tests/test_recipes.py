@@ -129,6 +129,13 @@ def test_padding_counts_in_no_loss_and_no_metric(cell):
         for x, y, w in ((words, numbers, weights), padded)
     )
     assert plain == pytest.approx(more, rel=1e-5)
+    # Over batches of several lengths, every word counts as much as any other.
+    data = pos_tagging.batches(data["test"][:100], tags, shuffle=False)
+    right = sum(np.sum(w * (model.predict_on_batch(x).argmax(-1) == y)) for x, y, w in data) / sum(
+        np.sum(w) for _, _, w in data
+    )
+    assert len({x.shape[1] for x, _, _ in data}) > 1
+    assert model.evaluate(data, return_dict=True)["accuracy"] == pytest.approx(right, rel=1e-5)
     # The loss is the mean over words, by the definition of cross-entropy.
     p = np.take_along_axis(model.predict(words), numbers.numpy()[..., None], -1)[..., 0]
     assert plain["loss"] == pytest.approx(-np.log(p)[weights.numpy() > 0].mean(), rel=1e-4)
