@@ -23,7 +23,7 @@ import tensorflow as tf
 from keras import ops
 
 import layers
-from recipes import command_line, pictures, prepared_data, publishing, training
+from recipes import batching, command_line, pictures, prepared_data, publishing, training
 from recipes.samples import grammar
 
 EPOCHS = {"ud_english_ewt": 12, "sample": 2}
@@ -69,10 +69,10 @@ def batches(sentences, tags: list[str], shuffle: bool) -> tf.data.Dataset:
     if shuffle:
         data = data.shuffle(len(sentences))
     data = data.map(lambda w, t: (w, t, tf.ones_like(t, tf.float32)))
-    data = data.bucket_by_sequence_length(
-        lambda w, *_: tf.shape(w)[0], [8, 16, 24, 32, 48], [BATCH] * 6
+    lengths = [len(words) for words, _ in sentences]
+    return batching.by_length(
+        data, lambda words, *_: tf.shape(words)[0], lengths, [8, 16, 24, 32, 48], BATCH
     )
-    return data.prefetch(tf.data.AUTOTUNE)
 
 
 # --- Model: words as strings in, a probability for each tag out ---------------------------

@@ -9,7 +9,6 @@ over all words, decides (max-pooling, as in Johnson & Zhang 2016). Raw text goes
 cleaning, splitting, numbering, padding and masking are part of the model.
 """
 
-import math
 import sys
 from pathlib import Path
 
@@ -21,13 +20,13 @@ import tensorflow as tf
 from keras import ops
 
 import layers
-from recipes import command_line, pictures, prepared_data, publishing, training
+from recipes import batching, command_line, pictures, prepared_data, publishing, training
 from recipes.samples import reviews
 
 EPOCHS = {"imdb": 4, "sample": 4}
 LABELS = ["negative", "positive"]
 BATCH = 32
-LONGEST = 800  # words read of a review; 1.4% of IMDB's are longer
+LONGEST = 800  # words read of a review; 3% of IMDB's are longer
 
 
 # --- Data: texts, and a label for each ---------------------------------------------------
@@ -60,30 +59,30 @@ def batches(data, shuffle: bool) -> tf.data.Dataset:
     if shuffle:
         found = found.shuffle(len(texts))
     characters = [400, 700, 900, 1200, 1600, 2200, 3000]
-    found = found.bucket_by_sequence_length(
-        lambda text, _: tf.strings.length(text), characters, [BATCH] * (len(characters) + 1)
+    lengths = tf.strings.length(texts).numpy()
+    return batching.by_length(
+        found, lambda text, _: tf.strings.length(text), lengths, characters, BATCH
     )
-    return found.prefetch(tf.data.AUTOTUNE)
 
 
 # --- Model: text in, the probability that it is positive out -------------------------------
 
 
-@keras.saving.register_keras_serializable("recipes")
 def clean(texts):
     """Lower case, without HTML, and marks and "n't" apart from the words they stand at."""
     texts = tf.strings.lower(texts, "utf-8")
     for pattern, replacement in (
         (r"<[^>]*>", " "),
+        (r"’", "'"),
         (r"n't\b", " n't"),
-        (r"([^\w\s'])", r" \1 "),
+        (r"([^\pL\pN_\s'])", r" \1 "),
         (r"'(s|re|ve|ll|d|m)\b", r" '\1"),
     ):
         texts = tf.strings.regex_replace(texts, pattern, replacement)
     return texts
 
 
-def build(texts, cell: str, epochs: int = 1, units: int = 128) -> keras.Model:
+def build(texts, cell: str, units: int = 128) -> keras.Model:
     number = keras.layers.TextVectorization(max_tokens=30_000, standardize=clean, name="vocabulary")
     number.adapt(tf.data.Dataset.from_tensor_slices(texts).batch(1000))
 
@@ -99,11 +98,7 @@ def build(texts, cell: str, epochs: int = 1, units: int = 128) -> keras.Model:
     x = keras.layers.GlobalMaxPooling1D()(x)
     x = keras.layers.Dropout(0.5)(x)
     probability = keras.layers.Dense(1, activation="sigmoid", name="positive")(x)
-    model = keras.Model(text, probability, name="sentiment")
-    rate = keras.optimizers.schedules.CosineDecay(1e-3, epochs * math.ceil(len(texts) / BATCH))
-    optimizer = keras.optimizers.Adam(rate, clipnorm=1.0)
-    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
-    return model
+    return keras.Model(text, probability, name="sentiment")
 
 
 # --- Evaluation ---------------------------------------------------------------------------
@@ -135,19 +130,18 @@ def signatures(model: keras.Model) -> dict:
 def main(argv: list[str] | None = None) -> None:
     args = command_line.parse(command_line.parser("sentiment", __doc__, EPOCHS), argv)
     data = load(args.dataset, args.seed)
-    model = build(data["train"][0], args.cell, args.epochs)
+    train = batches(data["train"], shuffle=True).take(args.steps or -1)
+    validation = batches(data["validation"], shuffle=False)
+    model = build(data["train"][0], args.cell)
+    rate = keras.optimizers.schedules.CosineDecay(1e-3, args.epochs * len(train))
+    optimizer = keras.optimizers.Adam(rate, clipnorm=1.0)
+    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
     model.summary()
 
-    trained = training.fit(
-        model,
-        batches(data["train"], shuffle=True),
-        batches(data["validation"], shuffle=False),
-        args,
-        best=("val_accuracy", "max"),
-    )
-    validation, _ = evaluate(model, data["validation"])
+    trained = training.fit(model, train, validation, args, best=("val_accuracy", "max"))
+    scores, _ = evaluate(model, data["validation"])
     test, confusion = evaluate(model, data["test"])
-    training.write_metrics(args, trained, model, validation=validation, test=test)
+    training.write_metrics(args, trained, model, validation=scores, test=test)
     pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
     title = f"{args.dataset}, {args.cell}: {test['accuracy']:.2%} of {test['reviews']} reviews"
     pictures.confusion(args.output / "confusion.png", confusion, LABELS, title)

@@ -34,7 +34,7 @@ def fit(model: keras.Model, train, validation, args, *, best: tuple[str, str]) -
     if done < args.epochs:
         logs = keras.callbacks.TensorBoard(args.output / "tensorboard", write_graph=False)
         model.fit(
-            train if args.steps is None else train.take(args.steps),
+            train,
             validation_data=validation,
             initial_epoch=done,
             epochs=args.epochs,
