@@ -10,10 +10,11 @@ DEMO := runs/demo
 
 demo: .venv/ready
 	rm -rf $(DEMO)
-	$(BIN)/python recipes/pos_tagging.py --dataset sample --output $(DEMO)
+	$(BIN)/python recipes/pos_tagging.py --dataset sample \
+	    --output $(DEMO) --saved-models $(DEMO)/saved_models
 	@echo "Asking the exported SavedModel, from a process that knows only TensorFlow:"
-	cd / && "$(CURDIR)/$(BIN)/python" "$(CURDIR)/serving/query.py" \
-	    "$(CURDIR)/saved_models/pos_tagging" "I saw a saw ." "You can can a can ."
+	@TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python serving/query.py $(DEMO)/saved_models/pos_tagging \
+	    "I saw a saw." "You can can a can."
 
 test: .venv/ready
 	$(BIN)/ruff check .

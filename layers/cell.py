@@ -40,7 +40,7 @@ class Cell(keras.Layer):
         kernel_initializer, recurrent_initializer, bias_initializer: Initializers.
         kernel_regularizer, recurrent_regularizer, bias_regularizer: Regularizers.
         kernel_constraint, recurrent_constraint, bias_constraint: Constraints.
-        dropout: Rate at which input features are dropped, in [0, 1]; one mask for
+        dropout: Rate at which input features are dropped, in [0, 1); one mask for
             all time steps of a sequence (Gal & Ghahramani 2016).
         recurrent_dropout: The same for the state on its way into the matrix
             product; with it, each gate has masks of its own.
@@ -75,12 +75,7 @@ class Cell(keras.Layer):
     ):
         kwargs.pop("implementation", None)  # Keras's choice between two; here one serves both
         super().__init__(**kwargs)
-        if not isinstance(units, numbers.Real) or units % 1 or units <= 0:
-            raise ValueError(
-                "Received an invalid value for argument `units`, "
-                f"expected a positive integer, got {units}."
-            )
-        self.units = int(units)
+        self.units = positive_integer("units", units)
         self.activation = keras.activations.get(activation)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
@@ -106,7 +101,7 @@ class Cell(keras.Layer):
         """The input's share of the pre-activations: inputs · kernel + bias.
 
         Whatever else a step needs that no state goes into, noise for instance, belongs
-        here too, as further columns: `update` must be a function of its arguments alone.
+        here too, as further columns, drawn for all steps at once.
 
         Args:
             inputs: (..., batch, features).
@@ -286,6 +281,16 @@ class Cell(keras.Layer):
                 name = f"{weight}_{module.__name__.rpartition('.')[2][:-1]}"
                 config[name] = module.serialize(getattr(self, name))
         return {**super().get_config(), **config}
+
+
+def positive_integer(name: str, value) -> int:
+    """`value`, the argument `name`, if it is one; else a ValueError that says so."""
+    if not isinstance(value, numbers.Real) or value % 1 or value <= 0:
+        raise ValueError(
+            f"Received an invalid value for argument `{name}`, "
+            f"expected a positive integer, got {value}."
+        )
+    return int(value)
 
 
 class _ConstantWeights(keras.StatelessScope):

@@ -39,9 +39,10 @@ class LayerNormLSTMCell(LSTMCell):
         self.state_bias = self.add_weight((self.units,), "zeros", name="state_bias")
 
     def normalize(self, a, gain):
-        centred = a - ops.mean(a, axis=-1, keepdims=True)
+        wide = ops.cast(a, "float64" if a.dtype == "float64" else "float32")  # squares overflow
+        centred = wide - ops.mean(wide, axis=-1, keepdims=True)
         variance = ops.mean(centred**2, axis=-1, keepdims=True)
-        return gain * centred * ops.rsqrt(variance + self.epsilon)
+        return gain * ops.cast(centred * ops.rsqrt(variance + self.epsilon), a.dtype)
 
     def project(self, inputs, masks=None, training=False):
         x = self.normalize(self.product(inputs, self.kernel, masks), self.input_gain)

@@ -8,6 +8,7 @@ r_t = W_r (o_t ⊙ tanh(c_t))                    output, smaller than the cell s
 import keras
 from keras import initializers
 
+from layers.cell import positive_integer
 from layers.lstm import LSTMCell
 from layers.rnn import CellLayer
 
@@ -23,19 +24,14 @@ class ProjectedLSTMCell(LSTMCell):
         projection: Positive integer, the size of the output.
 
     Raises:
-        ValueError: If `projection` is not positive.
+        ValueError: If `projection` is not a positive integer.
     """
 
     def __init__(self, units: int, projection: int, **kwargs):
         super().__init__(units, **kwargs)
-        if projection <= 0:
-            raise ValueError(
-                "Received an invalid value for argument `projection`, "
-                f"expected a positive integer, got {projection}."
-            )
-        self.projection = projection
-        self.state_size = [projection, self.units]
-        self.output_size = projection
+        self.projection = positive_integer("projection", projection)
+        self.state_size = [self.projection, self.units]
+        self.output_size = self.projection
 
     def build(self, input_shape):
         super().build(input_shape)

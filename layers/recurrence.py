@@ -65,10 +65,11 @@ def run(
             return_sequences=return_sequences,
         )
     if mask is not None:
-        counts = mask if zero_output_for_mask else _any_so_far(mask)
-        outputs = tf.where(
-            counts if return_sequences else counts[-1], outputs, tf.zeros_like(outputs)
-        )
+        if return_sequences:
+            counts = mask if zero_output_for_mask else _any_so_far(mask)
+        else:
+            counts = mask[-1] if zero_output_for_mask else tf.reduce_any(mask, axis=0)
+        outputs = tf.where(counts, outputs, tf.zeros_like(outputs))
     if return_sequences:
         outputs = tf.transpose(outputs, [1, 0, 2])
     return outputs, states

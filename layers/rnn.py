@@ -128,7 +128,7 @@ class RNN(keras.layers.RNN):
         for depth, cell in enumerate(cells):
             states = initial_state[depth] if stacked else initial_state
             nested = isinstance(states, (list, tuple))
-            top = cell is cells[-1]
+            top = depth == len(cells) - 1
             outputs, states = recurrence.run(
                 cell,
                 outputs,
@@ -196,6 +196,8 @@ class CellLayer(RNN):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
+        if not hasattr(cls, "cell_class"):
+            raise TypeError(f"{cls.__name__} is a CellLayer, and must set `cell_class`.")
         parameters = _parameters(cls.cell_class, Cell)
         for name in parameters:
             setattr(cls, name, property(lambda self, name=name: getattr(self.cell, name)))

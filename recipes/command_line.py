@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 
 import layers
+from recipes import training
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CELLS = {"simple_rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
@@ -32,7 +33,7 @@ def parser(
     lengths = ", ".join(f"{n} on {name}" for name, n in epochs.items())
     add("--epochs", type=positive, help=f"default: {lengths}")
     add("--steps", type=positive, help="batches an epoch, for a quick try; default: all")
-    add("--seed", type=int, default=0, help="default: 0")
+    add("--seed", type=seed, default=0, help="default: 0")
     add("--output", type=Path, help=f"default: runs/{recipe}/DATASET-CELL in the repository")
     add(
         "--saved-models",
@@ -50,7 +51,8 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.N
     epochs_of = vars(args).pop("epochs_of")
     args.epochs = args.epochs or epochs_of[args.dataset]
     args.output = args.output or REPOSITORY / "runs" / args.recipe / f"{args.dataset}-{args.cell}"
-    keras.utils.set_random_seed(args.seed)
+    # A run that goes on must not draw what it drew in its first epoch again.
+    keras.utils.set_random_seed(args.seed + training.epochs_done(args.output))
     return args
 
 
@@ -59,4 +61,12 @@ def positive(text: str) -> int:
     number = int(text)
     if number <= 0:
         raise argparse.ArgumentTypeError(f"must be above 0, got {number}")
+    return number
+
+
+def seed(text: str) -> int:
+    """An argument that seeds random numbers: a whole number, not below zero."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must not be below 0, got {number}")
     return number

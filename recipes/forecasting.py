@@ -5,13 +5,14 @@
     python recipes/forecasting.py --dataset sample    # a built-in series, no download
 
 A recurrent network that goes hour by hour forgets; one that goes day by day does not.
-Each channel's window is cut into segments, and a cell reads them one after the other.
-Its last state is then asked for every future segment at once, by the segment's place
-and its channel, in one further step each (SegRNN, Lin et al. 2023). Everything is said
-relative to the last value seen, so that a series which drifts is no surprise.
+Each channel's window is cut into days, and a cell reads them one after the other. Its
+last state is then asked for every future day at once, by the day's place and its channel,
+in one further step each (SegRNN, Lin et al. 2023). Everything is said relative to the
+last value seen, so that a series which drifts is no surprise.
 """
 
 import math
+import os
 import sys
 from pathlib import Path
 
@@ -39,21 +40,23 @@ def load(dataset: str, csv: Path | None, seed: int):
     """((hours, channels) values in original units, channel names, (train end, val end, end))."""
     if dataset == "sample":
         return series.series(3000, seed), series.CHANNELS, (1800, 2400, 3000)
-    if csv is None:
-        try:
-            csv = keras.utils.get_file("ETTh1.csv", URL, file_hash=SHA256)
-        except Exception as error:
-            raise prepared_data.unavailable(
-                "ETTh1", str(error), "--dataset sample, or --csv with the path of the file"
-            ) from error
-    elif not csv.exists():
-        raise SystemExit(f"--csv: there is no file {csv}.")
-    names = csv.open().readline().strip().split(",")[1:]
-    values = np.loadtxt(
-        csv, np.float32, delimiter=",", skiprows=1, usecols=range(1, len(names) + 1)
-    )
     # 12, 4 and 4 months, as everywhere since Zhou et al. 2021.
-    return values, names, (12 * MONTH, 16 * MONTH, 20 * MONTH)
+    ends = (12 * MONTH, 16 * MONTH, 20 * MONTH)
+    with open(csv or download()) as file:
+        names = file.readline().strip().split(",")[1:]
+        columns = range(1, len(names) + 1)
+        values = np.loadtxt(file, np.float32, delimiter=",", usecols=columns)
+    if len(values) < ends[-1]:
+        raise SystemExit(f"--csv: {csv} has {len(values)} rows; ETTh1 has at least {ends[-1]}.")
+    return values, names, ends
+
+
+def download() -> str:
+    """The path of ETTh1.csv, fetched the first time, and checked every time."""
+    folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    if not (folder / "datasets" / "ETTh1.csv").exists():
+        prepared_data.need_network("ETTh1", f"not in {folder}, and no --csv given")
+    return keras.utils.get_file("ETTh1.csv", URL, file_hash=SHA256, cache_dir=folder)
 
 
 def windows(values, standardized, first: int, last: int, lookback: int, horizon: int):
@@ -75,60 +78,54 @@ def windows(values, standardized, first: int, last: int, lookback: int, horizon:
 
 def build(mean, std, lookback: int, horizon: int, cell: str, units: int = 512) -> keras.Model:
     channels = len(mean)
-    segment = math.gcd(lookback, horizon, DAY)
-    ahead = horizon // segment
+    ahead = math.ceil(horizon / DAY)
     recurrent = command_line.CELLS[cell](units, return_state=True, name="recurrent")
 
     window = keras.Input((lookback, channels), name="window")
     x = keras.layers.Normalization(mean=mean, variance=std**2)(window)
     last = x[:, -1:, :]
     x = ops.transpose(x - last, (0, 2, 1))  # each channel by itself
-    x = ops.reshape(x, (-1, lookback // segment, segment))
+    x = ops.pad(x, [[0, 0], [0, 0], [-lookback % DAY, 0]])  # to whole days
+    x = ops.reshape(x, (-1, math.ceil(lookback / DAY), DAY))
     x = keras.layers.Dense(units, activation="relu", name="segment")(x)
     _, *states = recurrent(x)
 
-    # One question for each future segment of each channel: (batch · channels · ahead, 1, units).
+    # One question for each future day of each channel: (batch · channels · ahead, 1, units).
     place = Question(channels, ahead, units, name="question")(window)
     states = [ops.repeat(state, ahead, axis=0) for state in states]
     answer, *_ = recurrent(place, initial_state=states)
     answer = keras.layers.Dropout(0.5)(answer)
-    answer = keras.layers.Dense(segment, name="values")(answer)
-    answer = ops.reshape(answer, (-1, channels, horizon))
-    model = keras.Model(window, ops.transpose(answer, (0, 2, 1)) + last, name="forecasting")
-    rate = keras.optimizers.schedules.ExponentialDecay(1e-3, 33 * 3, 0.7)
-    model.compile(keras.optimizers.Adam(rate), "mse", metrics=["mae"])
-    return model
+    answer = keras.layers.Dense(DAY, name="values")(answer)
+    answer = ops.reshape(answer, (-1, channels, ahead * DAY))[:, :, :horizon]
+    return keras.Model(window, ops.transpose(answer, (0, 2, 1)) + last, name="forecasting")
 
 
-@keras.saving.register_keras_serializable("recipes")
 class Question(keras.layers.Layer):
-    """What is asked of the last state: a vector for the segment's place, one for the channel.
+    """What is asked of the last state: a vector for the day's place, one for the channel.
 
     (batch, …) in, only for the batch's size; (batch * channels * ahead, 1, units) out.
     """
 
     def __init__(self, channels: int, ahead: int, units: int, **kwargs):
         super().__init__(**kwargs)
-        self.config = dict(channels=channels, ahead=ahead, units=units)
+        self.shape = channels, ahead, units
 
     def build(self, input_shape):
-        c, a, half = self.config["channels"], self.config["ahead"], self.config["units"] // 2
-        self.places = self.add_weight((1, a, half), "random_normal", name="places")
-        self.channels = self.add_weight((c, 1, half), "random_normal", name="channels")
+        channels, ahead, units = self.shape
+        self.places = self.add_weight((1, ahead, units // 2), "random_normal", name="places")
+        self.channels = self.add_weight((channels, 1, units // 2), "random_normal", name="channels")
         super().build(input_shape)
 
     def call(self, window):
-        c, a, units = self.config["channels"], self.config["ahead"], self.config["units"]
-        places = ops.repeat(self.places, c, axis=0)
-        channels = ops.repeat(self.channels, a, axis=1)
-        asked = ops.reshape(ops.concatenate([places, channels], axis=-1), (c * a, units))
+        channels, ahead, units = self.shape
+        places = ops.repeat(self.places, channels, axis=0)
+        which = ops.repeat(self.channels, ahead, axis=1)
+        asked = ops.concatenate([places, which], axis=-1)
+        asked = ops.reshape(asked, (channels * ahead, units))
         return ops.tile(asked, (ops.shape(window)[0], 1))[:, None, :]
 
     def compute_output_shape(self, input_shape):
-        return (None, 1, self.config["units"])
-
-    def get_config(self):
-        return {**super().get_config(), **self.config}
+        return (None, 1, self.shape[-1])
 
 
 # --- Evaluation ---------------------------------------------------------------------------
@@ -173,6 +170,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--lookback", type=number, default=96, help="hours read; default: 96")
     parser.add_argument("--horizon", type=number, default=96, help="hours forecast; default: 96")
     args = command_line.parse(parser, argv)
+    if args.csv and args.dataset == "sample":
+        parser.error("--csv is for --dataset etth1")
+    if args.csv and not args.csv.exists():
+        parser.error(f"--csv: there is no file {args.csv}")
+    if args.lookback < DAY:
+        parser.error(f"--lookback must be at least {DAY} hours, got {args.lookback}")
     values, channels, (train_end, validation_end, end) = load(args.dataset, args.csv, args.seed)
     parts = np.diff([0, train_end, validation_end, end])
     if args.lookback + args.horizon > train_end or args.horizon > min(parts):
@@ -185,10 +188,13 @@ def main(argv: list[str] | None = None) -> None:
     def part(first, last):
         return windows(values, (values - mean) / std, first, last, args.lookback, args.horizon)
 
-    train = part(0, train_end).cache().shuffle(train_end).batch(BATCH).prefetch(2)
+    train = part(0, train_end).cache().shuffle(train_end).batch(BATCH)
+    train = train.take(args.steps or -1).prefetch(2)
     validation = part(train_end, validation_end).batch(BATCH).cache()
     test = part(validation_end, end).batch(BATCH).cache()
     model = build(mean, std, args.lookback, args.horizon, args.cell)
+    rate = keras.optimizers.schedules.ExponentialDecay(1e-3, 3 * len(train), 0.7)
+    model.compile(keras.optimizers.Adam(rate), "mse", metrics=["mae"])
     model.summary()
 
     trained = training.fit(model, train, validation, args, best=("val_loss", "min"))

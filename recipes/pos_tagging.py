@@ -10,7 +10,6 @@ letter by letter, which also works for words never seen (Ling et al. 2015; Plank
 2016). Trained words are now and then hidden, so that the letters are listened to.
 """
 
-import math
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -78,7 +77,6 @@ def batches(sentences, tags: list[str], shuffle: bool) -> tf.data.Dataset:
 # --- Model: words as strings in, a probability for each tag out ---------------------------
 
 
-@keras.saving.register_keras_serializable("recipes")
 class Numbers(keras.layers.Layer):
     """The number of each word, whatever its capitals: 0 is padding, 1 unknown.
 
@@ -87,25 +85,21 @@ class Numbers(keras.layers.Layer):
 
     def __init__(self, vocabulary: list[str], hide: float, **kwargs):
         super().__init__(**kwargs)
-        self.config = dict(vocabulary=vocabulary, hide=hide)
         self.number = keras.layers.StringLookup(vocabulary=vocabulary, mask_token="")
+        self.hide = hide
         self.seeds = keras.random.SeedGenerator()
 
     def call(self, words, training=False):
         numbers = self.number(tf.strings.lower(words, "utf-8"))
         if not training:
             return numbers
-        hidden = keras.random.uniform(ops.shape(numbers), seed=self.seeds) < self.config["hide"]
+        hidden = keras.random.uniform(ops.shape(numbers), seed=self.seeds) < self.hide
         return tf.where(hidden & (numbers > 0), tf.ones_like(numbers), numbers)
 
     def compute_output_spec(self, words, training=False):
         return keras.KerasTensor(words.shape, "int64")
 
-    def get_config(self):
-        return {**super().get_config(), **self.config}
 
-
-@keras.saving.register_keras_serializable("recipes")
 class Spelling(keras.layers.Layer):
     """A vector for each word, read off its letters in both directions.
 
@@ -115,7 +109,7 @@ class Spelling(keras.layers.Layer):
 
     def __init__(self, letters: list[str], cell: str, units: int, longest: int = 20, **kwargs):
         super().__init__(**kwargs)
-        self.config = dict(letters=letters, cell=cell, units=units, longest=longest)
+        self.size, self.longest = 2 * units, longest
         self.number = keras.layers.StringLookup(vocabulary=letters, mask_token="")
         self.embed = keras.layers.Embedding(self.number.vocabulary_size(), 32)
         self.read = layers.Bidirectional(command_line.CELLS[cell](units))
@@ -127,20 +121,17 @@ class Spelling(keras.layers.Layer):
 
     def call(self, words, training=False):
         different, places = tf.unique(tf.reshape(words, [-1]))
-        letters = tf.strings.unicode_split(different, "UTF-8")[:, : self.config["longest"]]
+        letters = tf.strings.unicode_split(different, "UTF-8")[:, : self.longest]
         numbers = self.number(letters.to_tensor(""))
         vectors = self.read(self.embed(numbers), mask=numbers != 0, training=training)
-        shape = tf.concat([tf.shape(words), [2 * self.config["units"]]], 0)
+        shape = tf.concat([tf.shape(words), [self.size]], 0)
         return tf.reshape(tf.gather(vectors, places), shape)
 
     def compute_output_spec(self, words, training=False):
-        return keras.KerasTensor((*words.shape, 2 * self.config["units"]), self.compute_dtype)
-
-    def get_config(self):
-        return {**super().get_config(), **self.config}
+        return keras.KerasTensor((*words.shape, self.size), self.compute_dtype)
 
 
-def build(train, tags: list[str], cell: str, epochs: int = 1, units: int = 128) -> keras.Model:
+def build(train, tags: list[str], cell: str, units: int = 128) -> keras.Model:
     counts = Counter(word.lower() for words, _ in train for word in words)
     vocabulary = [word for word, n in counts.most_common() if n > 1]
     letters = sorted({letter for words, _ in train for word in words for letter in word})
@@ -155,15 +146,18 @@ def build(train, tags: list[str], cell: str, epochs: int = 1, units: int = 128) 
         x = layers.Bidirectional(recurrent, name=f"sentence_{depth}")(x, mask=numbers != 0)
         x = keras.layers.Dropout(0.4)(x)
     probabilities = keras.layers.Dense(len(tags), activation="softmax", name="tags")(x)
-    model = keras.Model(words, probabilities, name="pos_tagging")
-    rate = keras.optimizers.schedules.CosineDecay(2e-3, epochs * math.ceil(len(train) / BATCH))
+    return keras.Model(words, probabilities, name="pos_tagging")
+
+
+def compile_model(model: keras.Model, steps: int) -> None:
+    """Sets the model up to be trained for `steps` batches."""
+    rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
     model.compile(
         keras.optimizers.Adam(rate, clipnorm=1.0),
         # The mean over words, not over padding too.
         keras.losses.SparseCategoricalCrossentropy(reduction="mean_with_sample_weight"),
         weighted_metrics=[WordAccuracy("accuracy")],
     )
-    return model
 
 
 class WordAccuracy(keras.metrics.SparseCategoricalAccuracy):
@@ -222,20 +216,22 @@ def evaluate(model, sentences, train, tags):
 
 
 def split_words(sentences):
-    """(batch,) sentences to (batch, length) words, padded with "", as the treebank does it."""
+    """(batch,) sentences to (batch, length) words padded with "", much as the treebank's."""
     for pattern, replacement in (
+        (r"’", "'"),
         (r"""([()\[\]{}"“”])""", r" \1 "),
-        (r"([.,!?;:…]+)(\s|$)", r" \1 \2"),
+        (r"([,;:…]|[!?]+|\.+)(\s|$)", r" \1 \2"),
+        (r"(?i)\b(can)(not)\b", r"\1 \2"),
         (r"(?i)(n't)\b", r" \1"),
         (r"(?i)('(?:s|re|ve|ll|d|m))\b", r" \1"),
     ):
         sentences = tf.strings.regex_replace(sentences, pattern, replacement)
-    words = tf.strings.split(sentences).to_tensor("")
-    return tf.pad(words, [[0, 0], [0, tf.cast(tf.shape(words)[1] == 0, tf.int32)]], "CONSTANT", "")
+    return tf.strings.split(sentences).to_tensor("")
 
 
 def signatures(model: keras.Model, tags: list[str]) -> dict:
     def tag_words(words):
+        words = tf.pad(words, [[0, 0], [0, tf.cast(tf.shape(words)[1] == 0, tf.int32)]])
         real = words != ""
         best = tf.argmax(model(words, training=False), axis=-1)
         return {
@@ -256,19 +252,16 @@ def signatures(model: keras.Model, tags: list[str]) -> dict:
 def main(argv: list[str] | None = None) -> None:
     args = command_line.parse(command_line.parser("pos_tagging", __doc__, EPOCHS), argv)
     data, tags = load(args.dataset, args.seed)
-    model = build(data["train"], tags, args.cell, args.epochs)
+    train = batches(data["train"], tags, shuffle=True).take(args.steps or -1)
+    validation = batches(data["validation"], tags, shuffle=False)
+    model = build(data["train"], tags, args.cell)
+    compile_model(model, args.epochs * len(train))
     model.summary()
 
-    trained = training.fit(
-        model,
-        batches(data["train"], tags, shuffle=True),
-        batches(data["validation"], tags, shuffle=False),
-        args,
-        best=("val_accuracy", "max"),
-    )
-    validation, _ = evaluate(model, data["validation"], data["train"], tags)
+    trained = training.fit(model, train, validation, args, best=("val_accuracy", "max"))
+    scores, _ = evaluate(model, data["validation"], data["train"], tags)
     test, confusion = evaluate(model, data["test"], data["train"], tags)
-    training.write_metrics(args, trained, model, validation=validation, test=test)
+    training.write_metrics(args, trained, model, validation=scores, test=test)
     pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
     title = f"{args.dataset}, {args.cell}: {test['accuracy']:.2%} of {test['words']} words"
     pictures.confusion(args.output / "confusion.png", confusion, tags, title)

@@ -1,20 +1,26 @@
 """Training that can be killed at any moment and goes on where it was.
 
-After every epoch the weights (with the optimizer's) and then the history are written
-beside and renamed, so that what is on disk is always whole. The best validation epoch
-is kept, over interruptions too.
+After every epoch the weights (with the optimizer's) are written to a file of their own,
+and then the history: an epoch counts once it is in the history. What the history does not
+need any more is deleted last. The best validation epoch is kept, over interruptions too.
 """
 
+import argparse
 import json
+import math
 import os
-import shutil
 import time
 from pathlib import Path
 
 import keras
 
+# Where things lie does not make a run another one.
+PLACES = ("output", "saved_models", "csv")
 
-def fit(model: keras.Model, train, validation, args, *, best: tuple[str, str]) -> dict:
+
+def fit(
+    model: keras.Model, train, validation, args: argparse.Namespace, *, best: tuple[str, str]
+) -> dict:
     """Trains `model` for `args.epochs`, then gives it the weights of its best epoch.
 
     Args:
@@ -26,6 +32,9 @@ def fit(model: keras.Model, train, validation, args, *, best: tuple[str, str]) -
     Returns:
         {"history": {metric: [a value for each epoch]}, "best_epoch": from 1,
         "seconds": spent in training}.
+
+    Raises:
+        SystemExit: If `args.output` holds a run with other arguments.
     """
     keep = KeepEpochs(args, *best)
     done = keep.restore(model)
@@ -41,29 +50,36 @@ def fit(model: keras.Model, train, validation, args, *, best: tuple[str, str]) -
             shuffle=False,  # the datasets do
             callbacks=[keep, logs],
         )
-    model.load_weights(keep.folder / "best.weights.h5")
+    model.load_weights(keep.weights(keep.best_epoch))
     seconds = sum(row.pop("seconds") for row in keep.rows)
     history = {name: [row[name] for row in keep.rows] for name in keep.rows[0]}
     return {"history": history, "best_epoch": keep.best_epoch, "seconds": round(seconds, 1)}
 
 
+def epochs_done(output: Path) -> int:
+    """How many epochs of an earlier run are in its folder."""
+    history = output / "checkpoints" / "history.json"
+    return len(json.loads(history.read_text())["epochs"]) if history.exists() else 0
+
+
 class KeepEpochs(keras.callbacks.Callback):
     """Keeps, in `args.output`/checkpoints, the last epoch, the best one and the history."""
 
-    def __init__(self, args, metric: str, mode: str):
+    def __init__(self, args: argparse.Namespace, metric: str, mode: str):
         super().__init__()
         self.folder = args.output / "checkpoints"
         self.history = self.folder / "history.json"
         self.metric, self.better = metric, {"max": max, "min": min}[mode]
         self.rows = []
-        # --epochs may grow, and the folders may move.
-        self.run = {k: v for k, v in vars(args).items() if k not in ("epochs", *_PLACES)}
+        self.run = {k: v for k, v in vars(args).items() if k not in PLACES}
 
-    def restore(self, model) -> int:
+    def weights(self, epoch: int) -> Path:
+        return self.folder / f"{epoch}.weights.h5"
+
+    def restore(self, model: keras.Model) -> int:
         """Takes up what an earlier run left; returns how many epochs that were."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         if not self.history.exists():
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
             return 0
         kept = json.loads(self.history.read_text())
         if kept["run"] != self.run:
@@ -73,13 +89,14 @@ class KeepEpochs(keras.callbacks.Callback):
             )
         self.rows = kept["epochs"]
         model.optimizer.build(model.trainable_variables)
-        model.load_weights(self.folder / "last.weights.h5")
+        model.load_weights(self.weights(len(self.rows)))
         return len(self.rows)
 
     @property
     def best_epoch(self) -> int:
         values = [row[self.metric] for row in self.rows]
-        return values.index(self.better(values)) + 1
+        numbers = [value for value in values if not math.isnan(value)]
+        return values.index(self.better(numbers or values)) + 1
 
     def on_epoch_begin(self, epoch, logs=None):
         self.begun = time.monotonic()
@@ -87,15 +104,12 @@ class KeepEpochs(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         row = {name: float(value) for name, value in logs.items()}
         self.rows.append({**row, "seconds": time.monotonic() - self.begun})
-        last = self.folder / "last.weights.h5"
-        write(last, self.model.save_weights)
-        if self.best_epoch == len(self.rows):
-            write(self.folder / "best.weights.h5", lambda path: shutil.copyfile(last, path))
+        write(self.weights(len(self.rows)), self.model.save_weights)
         text = json.dumps({"run": self.run, "epochs": self.rows}, indent=1)
         write(self.history, lambda path: path.write_text(text))
-
-
-_PLACES = ("output", "saved_models", "csv")
+        needed = {self.weights(len(self.rows)), self.weights(self.best_epoch)}
+        for old in set(self.folder.glob("*.weights.h5")) - needed:
+            old.unlink()
 
 
 def write(path: Path, writer) -> None:
@@ -105,10 +119,10 @@ def write(path: Path, writer) -> None:
     os.replace(beside, path)
 
 
-def write_metrics(args, trained: dict, model: keras.Model, **scores) -> None:
+def write_metrics(args: argparse.Namespace, trained: dict, model: keras.Model, **scores) -> None:
     """Writes `args.output`/metrics.json: how the run was made, and what came out."""
     metrics = {
-        **{k: v for k, v in vars(args).items() if k not in _PLACES},
+        **{k: v for k, v in vars(args).items() if k not in PLACES},
         "parameters": model.count_params(),
         "best_epoch": trained["best_epoch"],
         "training_seconds": trained["seconds"],

@@ -3,14 +3,15 @@
     python serving/query.py saved_models/pos_tagging "I saw a saw ." "You can can a can ."
     python serving/query.py saved_models/forecasting window.csv
 
-Text goes to a signature that takes strings; a file of comma-separated numbers, one row
-for each step and with or without a header, to one that takes a window.
+Text goes to a signature that takes strings; a CSV file, one row for each step, to one that
+takes a window.
 """
 
 import argparse
 import csv
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -32,11 +33,24 @@ def main() -> None:
         value = tf.constant(args.inputs)
         value = value if spec.shape.rank == 1 else tf.strings.split(value).to_tensor("")
     else:
+        if len(args.inputs) > 1:
+            parser.error(f"{name} takes one file, got {args.inputs}")
         value = tf.constant(rows(Path(args.inputs[0])), spec.dtype)[None]
     if not value.shape.is_compatible_with(spec.shape):
         raise SystemExit(f"{name}: got shape {value.shape}, expected {spec.shape}.")
-    for output, answer in signature(**{name: value}).items():
-        print(f"{output}:\n{tf.strings.as_string(answer) if answer.dtype != tf.string else answer}")
+    answers = signature(**{name: value})
+    for i in range(len(value)):
+        print(args.inputs[i])
+        for output, answer in answers.items():
+            print(f"  {output}: {shown(answer[i].numpy())}")
+
+
+def shown(answer) -> str:
+    """One answer: words and numbers on a line, several rows one below the other."""
+    if np.ndim(answer) == 2:
+        return "".join("\n    " + shown(row) for row in answer)
+    cells = np.atleast_1d(answer)
+    return " ".join(c.decode() if isinstance(c, bytes) else f"{c:.6g}" for c in cells)
 
 
 def newest_version(folder: Path) -> Path:
@@ -50,13 +64,26 @@ def newest_version(folder: Path) -> Path:
 
 
 def rows(path: Path) -> list[list[float]]:
-    """The rows of numbers of a CSV file."""
+    """The numbers of a CSV file, below its header if it has one, without columns of text."""
     with path.open() as file:
-        found = list(csv.reader(file))
-    try:
-        return [[float(cell) for cell in row] for row in found]
-    except ValueError:
-        return [[float(cell) for cell in row] for row in found[1:]]  # below a header
+        found = [row for row in csv.reader(file) if row]
+
+    def number(cell):
+        try:
+            return float(cell)
+        except ValueError:
+            return None
+
+    columns = [i for i, cell in enumerate(found[-1]) if number(cell) is not None]
+    if found and all(number(found[0][i]) is None for i in columns):
+        del found[0]
+    numbers = [[number(row[i]) for i in columns] for row in found]
+    for line, row in enumerate(numbers):
+        if None in row:
+            raise SystemExit(
+                f"{path}: no number in column {columns[row.index(None)]} of {found[line]}"
+            )
+    return numbers
 
 
 if __name__ == "__main__":

@@ -54,16 +54,16 @@ def test_leaves_pictures_logs_and_checkpoints(run):
     for name in ("curves.png", telling):
         assert (folder / "run" / name).read_bytes().startswith(b"\x89PNG")
     assert list((folder / "run/tensorboard").rglob("events.out.tfevents.*"))
-    assert (folder / "run/checkpoints/best.weights.h5").exists()
+    assert list((folder / "run/checkpoints").glob("*.weights.h5"))
     assert not [p for p in folder.rglob(".writing-*")]
 
 
 def test_saved_model_answers_as_the_recipe_does(run, tmp_path):
-    recipe, folder, _ = run
+    recipe, folder, metrics = run
     (version,) = (folder / "saved_models" / recipe).iterdir()
     assert version.name == "1"
     portable_ops(version)
-    weights = folder / "run/checkpoints/best.weights.h5"
+    weights = folder / f"run/checkpoints/{metrics['best_epoch']}.weights.h5"
     if recipe == "forecasting":
         values, _, (end, *_) = forecasting.load("sample", None, 0)
         mean, std = values[:end].mean(axis=0), values[:end].std(axis=0)
@@ -92,6 +92,9 @@ def test_saved_model_answers_as_the_recipe_does(run, tmp_path):
         assert answer["tags"][0].tolist() == ["PRON", "VERB", "DET", "NOUN", "PUNCT", ""]
         words = np.array([*[data["test"][i][0] + [""] * 30 for i in range(20)]], object)
         words = np.array([[row[i] for i in range(30)] for row in words])
+        for alone in ([""], ["  "], ["", ""]):
+            empty = ask(version, "serving_default", {"sentences": alone}, tmp_path)
+            assert empty["lengths"].tolist() == [0] * len(alone)
         answer = ask(version, "words", {"words": words}, tmp_path)
         best = model.predict(tf.constant(words.tolist())).argmax(-1)
         expected = np.where(words == "", "", np.take(tags, best))
@@ -122,6 +125,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
 def test_padding_counts_in_no_loss_and_no_metric(cell):
     data, tags = pos_tagging.load("sample", 0)
     model = pos_tagging.build(data["train"][:200], tags, cell)
+    pos_tagging.compile_model(model, 1)
     (words, numbers, weights), *_ = pos_tagging.batches(data["test"][:30], tags, shuffle=False)
     padded = [tf.pad(x, [[0, 0], [0, 7]]) for x in (words, numbers, weights)]
     plain, more = (
@@ -151,12 +155,30 @@ def test_the_score_of_a_review_does_not_depend_on_its_padding(cell):
 
 
 def test_split_words():
-    words = pos_tagging.split_words(["I don't, it's (3.5) \"ok\"...", "", "U.S. saws!"]).numpy()
+    sentences = ['I don’t, it\'s (3.5) "ok"...', "", "U.S. saws?!", "I cannot at 3 p.m., ok"]
+    words = pos_tagging.split_words(sentences).numpy()
     assert [[w.decode() for w in row if w] for row in words] == [
         ["I", "do", "n't", ",", "it", "'s", "(", "3.5", ")", '"', "ok", '"', "..."],
         [],
-        ["U.S", ".", "saws", "!"],
+        ["U.S", ".", "saws", "?!"],
+        ["I", "can", "not", "at", "3", "p.m.", ",", "ok"],
     ]
+
+
+def test_clean_keeps_words_of_any_alphabet():
+    cleaned = sentiment.clean(["Café déjà-vu,<br />isn't it?", "ПЛОХО!"]).numpy()
+    assert [text.decode().split() for text in cleaned] == [
+        ["café", "déjà", "-", "vu", ",", "is", "n't", "it", "?"],
+        ["плохо", "!"],
+    ]
+
+
+@pytest.mark.parametrize("cell", command_line.CELLS)
+def test_any_lookback_and_horizon_make_a_forecast(cell):
+    mean, std = np.zeros(2, "float32"), np.ones(2, "float32")
+    for lookback, horizon in ((24, 1), (50, 30), (96, 97)):
+        model = forecasting.build(mean, std, lookback, horizon, cell, units=4)
+        assert model(np.zeros((3, lookback, 2))).shape == (3, horizon, 2)
 
 
 def test_every_window_is_counted_and_none_twice():
@@ -172,7 +194,7 @@ def test_without_network_and_data_the_error_says_so(tmp_path):
     script = """
 import sys, urllib.request
 def no_route(*args, **kwargs): raise OSError("no route to host")
-urllib.request.urlopen = urllib.request.urlretrieve = no_route
+urllib.request.urlopen = no_route
 from recipes import forecasting, pos_tagging, sentiment
 for recipe in (forecasting, pos_tagging, sentiment):
     try: recipe.main(["--output", sys.argv[1]])
