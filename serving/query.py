@@ -50,7 +50,8 @@ def shown(answer) -> str:
     if np.ndim(answer) == 2:
         return "".join("\n    " + shown(row) for row in answer)
     cells = np.atleast_1d(answer)
-    return " ".join(c.decode() if isinstance(c, bytes) else f"{c:.6g}" for c in cells)
+    cells = [cell.decode() if isinstance(cell, bytes) else f"{cell:.6g}" for cell in cells]
+    return " ".join(cells).rstrip()  # padding is ""
 
 
 def newest_version(folder: Path) -> Path:

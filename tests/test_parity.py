@@ -192,6 +192,14 @@ def test_dropout_in_both_directions():
     assert_same(*tie(make(layers), make(keras.layers)), training=True)
 
 
+def test_one_cell_twice_in_a_stack():
+    def twice(m):
+        return [m.LSTMCell(FEATURES)] * 2
+
+    ours, theirs = (m.RNN(twice(m), return_sequences=True) for m in (layers, keras.layers))
+    assert_same(*tie(ours, theirs))
+
+
 @pytest.mark.parametrize("own", [slice(0, 2), slice(0, 1), slice(1, 2)])
 def test_dropout_in_stacks(own):
     """Both cells ours, or one of them Keras's."""

@@ -180,6 +180,17 @@ def test_zoneout_keeps_units_at_its_rates_anew_every_step():
     assert np.mean(h.numpy() == 2) == pytest.approx(0.3, abs=0.05)
 
 
+def test_layer_norm_does_not_overflow_in_half_precision():
+    large = np.full((1, 3, FEATURES), 1000.0)
+    full = layers.LayerNormLSTM(UNITS, seed=0)
+    half = layers.LayerNormLSTM(UNITS, dtype="mixed_float16")
+    expected = full(large)
+    half.build((None, None, FEATURES))
+    half.set_weights(full.get_weights())
+    np.testing.assert_allclose(half(large), expected, atol=1e-2)
+    assert np.abs(expected).max() > 0.1
+
+
 def test_coupled_lstm_remembers_at_first():
     layer = layers.CoupledLSTM(2)
     layer.build((None, None, 3))
