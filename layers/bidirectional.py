@@ -9,6 +9,7 @@ the order of the input before they are merged.
 """
 
 import keras
+import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -28,7 +29,13 @@ class Bidirectional(keras.layers.Bidirectional):
         ValueError: If `merge_mode` is unknown, or the two layers do not fit together.
     """
 
-    def call(self, sequences, initial_state=None, mask=None, training=None):
+    def call(
+        self,
+        sequences: tf.Tensor,
+        initial_state: list[tf.Tensor] | None = None,
+        mask: tf.Tensor | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor | tuple[tf.Tensor, ...]:
         if initial_state is not None:
             self._check_states(initial_state)
         return super().call(sequences, initial_state=initial_state, mask=mask, training=training)

@@ -11,7 +11,7 @@ something small and elementwise with the products. A cell says which:
 
 import contextlib
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import tensorflow as tf
@@ -97,7 +97,9 @@ class Cell(keras.Layer):
 
     # --- The two halves of a step ------------------------------------------------
 
-    def project(self, inputs, masks=None, training: bool = False):
+    def project(
+        self, inputs: tf.Tensor, masks: list[tf.Tensor] | None = None, training: bool = False
+    ) -> tf.Tensor:
         """The input's share of the pre-activations: inputs · kernel + bias.
 
         Whatever else a step needs that no state goes into, noise for instance, belongs
@@ -114,7 +116,7 @@ class Cell(keras.Layer):
         return x + self.input_bias if self.use_bias else x
 
     @staticmethod
-    def product(a, kernel, masks=None):
+    def product(a: tf.Tensor, kernel, masks: list[tf.Tensor] | None = None) -> tf.Tensor:
         """a · kernel; with several masks, each over its own block of the kernel's columns."""
         if masks is None:
             # One GEMM over all leading axes, where matmul would broadcast the kernel.
@@ -124,7 +126,9 @@ class Cell(keras.Layer):
         blocks = ops.split(kernel, len(masks), axis=-1)
         return ops.concatenate([Cell.product(a * m, k) for m, k in zip(masks, blocks)], axis=-1)
 
-    def update(self, x, states: Sequence, dot: Callable) -> Sequence:
+    def update(
+        self, x: tf.Tensor, states: Sequence[tf.Tensor], dot: Callable
+    ) -> Sequence[tf.Tensor]:
         """The new states. The first of them is the step's output.
 
         Args:
@@ -149,11 +153,11 @@ class Cell(keras.Layer):
         return (self.gates * self.units,)
 
     @property
-    def input_bias(self):
+    def input_bias(self) -> tf.Tensor:
         """The part of the bias that `project` adds."""
         return self.bias
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         if input_shape[-1] is None:
             raise ValueError(
                 f"`{self.name}` needs to know how many features its inputs have: the last "
@@ -184,7 +188,7 @@ class Cell(keras.Layer):
             )
         super().build(input_shape)
 
-    def initial_bias(self, shape, dtype=None):
+    def initial_bias(self, shape: tuple[int, ...], dtype: str | None = None) -> tf.Tensor:
         return self.bias_initializer(shape, dtype=dtype)
 
     def add_weight(self, *args, **kwargs):
@@ -192,7 +196,7 @@ class Cell(keras.Layer):
         return super().add_weight(*args, **{"autocast": False, **kwargs})
 
     @contextlib.contextmanager
-    def constant_weights(self):
+    def constant_weights(self) -> Iterator[None]:
         """Inside, each weight is a tensor: read and cast once, however often it is used."""
         values = [(w, tf.cast(w.value, self.compute_dtype)) for w in self.weights]
         with _ConstantWeights(values):
@@ -200,7 +204,9 @@ class Cell(keras.Layer):
 
     # --- Dropout -------------------------------------------------------------------
 
-    def dropout_masks(self, inputs, states, training: bool):
+    def dropout_masks(
+        self, inputs: tf.Tensor, states: Sequence[tf.Tensor], training: bool
+    ) -> tuple[list[tf.Tensor] | None, list[tf.Tensor] | None]:
         """Masks for one sequence: (of the inputs, of the first state), each a list or None.
 
         As in Keras there is one mask, or with `recurrent_dropout` one for each gate.
@@ -221,7 +227,7 @@ class Cell(keras.Layer):
 
         return draw(inputs, self.dropout), draw(states[0], self.recurrent_dropout)
 
-    def dot(self, masks=None) -> Callable:
+    def dot(self, masks: list[tf.Tensor] | None = None) -> Callable:
         """The `dot` that `update` is given, with the recurrent dropout's masks in it."""
 
         def dot(a, kernel, gates=None):
@@ -236,7 +242,7 @@ class Cell(keras.Layer):
 
     # --- Keras's protocol for a cell: one step, with its states in and out -----------
 
-    def call(self, inputs, states, training=False):
+    def call(self, inputs: tf.Tensor, states, training: bool = False) -> tuple:
         """One step.
 
         Args:
@@ -264,10 +270,10 @@ class Cell(keras.Layer):
         sizes = self.state_size
         return list(sizes) if isinstance(sizes, (list, tuple)) else [sizes]
 
-    def get_initial_state(self, batch_size=None):
+    def get_initial_state(self, batch_size=None) -> list[tf.Tensor]:
         return [ops.zeros((batch_size, n), dtype=self.compute_dtype) for n in self.state_sizes]
 
-    def get_config(self):
+    def get_config(self) -> dict:
         config = {
             "units": self.units,
             "activation": keras.activations.serialize(self.activation),

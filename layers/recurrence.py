@@ -20,16 +20,16 @@ from layers.cell import Cell
 
 def run(
     cell: Cell,
-    sequences,
-    states: list,
-    mask=None,
+    sequences: tf.Tensor,
+    states: list[tf.Tensor],
+    mask: tf.Tensor | None = None,
     *,
     training: bool = False,
     go_backwards: bool = False,
     unroll: bool = False,
     return_sequences: bool = True,
     zero_output_for_mask: bool = False,
-) -> tuple:
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
     """Runs `cell` over `sequences`.
 
     Args:

@@ -48,7 +48,7 @@ class RNN(keras.layers.RNN):
 
     def __init__(
         self,
-        cell,
+        cell: keras.Layer | list[keras.Layer],
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
@@ -108,7 +108,13 @@ class RNN(keras.layers.RNN):
         if isinstance(cell, Cell):
             cell.kept_masks = None
 
-    def call(self, sequences, initial_state=None, mask=None, training=False):
+    def call(
+        self,
+        sequences: tf.Tensor,
+        initial_state=None,
+        mask: tf.Tensor | None = None,
+        training: bool = False,
+    ) -> tf.Tensor | tuple[tf.Tensor, ...]:
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
         self._check_sequences(sequences)
         if mask is not None:

@@ -1,11 +1,13 @@
 """Batches of sequences of like length, so that little of them is padding."""
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
 
 def by_length(
-    data: tf.data.Dataset, length, lengths: list[int], boundaries: list[int], batch: int
+    data: tf.data.Dataset, length: Callable, lengths: list[int], boundaries: list[int], batch: int
 ) -> tf.data.Dataset:
     """Batches of `data`, each from between two `boundaries`, padded to its longest.
 

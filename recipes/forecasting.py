@@ -36,7 +36,9 @@ BATCH = 256
 # --- Data: a series, cut in three by time --------------------------------------------------
 
 
-def load(dataset: str, csv: Path | None, seed: int):
+def load(
+    dataset: str, csv: Path | None, seed: int
+) -> tuple[np.ndarray, list[str], tuple[int, int, int]]:
     """((hours, channels) values in original units, channel names, (train end, val end, end))."""
     if dataset == "sample":
         return series.series(3000, seed), series.CHANNELS, (1800, 2400, 3000)
@@ -59,7 +61,9 @@ def download() -> str:
     return keras.utils.get_file("ETTh1.csv", URL, file_hash=SHA256, cache_dir=folder)
 
 
-def windows(values, standardized, first: int, last: int, lookback: int, horizon: int):
+def windows(
+    values: np.ndarray, standardized: np.ndarray, first: int, last: int, lookback: int, horizon: int
+) -> tf.data.Dataset:
     """Every window whose forecast lies in hours first … last − 1, as a dataset of
     ((lookback, channels) in original units, (horizon, channels) standardized)."""
     starts = tf.data.Dataset.range(max(first - lookback, 0), last - lookback - horizon + 1)
@@ -76,7 +80,9 @@ def windows(values, standardized, first: int, last: int, lookback: int, horizon:
 # --- Model: a window in original units in, the standardized forecast out -------------------
 
 
-def build(mean, std, lookback: int, horizon: int, cell: str, units: int = 512) -> keras.Model:
+def build(
+    mean: np.ndarray, std: np.ndarray, lookback: int, horizon: int, cell: str, units: int = 512
+) -> keras.Model:
     channels = len(mean)
     ahead = math.ceil(horizon / DAY)
     recurrent = command_line.CELLS[cell](units, return_state=True, name="recurrent")
@@ -131,7 +137,7 @@ class Question(keras.layers.Layer):
 # --- Evaluation ---------------------------------------------------------------------------
 
 
-def evaluate(model, data, mean, std) -> dict:
+def evaluate(model: keras.Model, data: tf.data.Dataset, mean: np.ndarray, std: np.ndarray) -> dict:
     """MSE and MAE over every window, of the model and of two forecasts that need none."""
     sums, count = {}, 0
     for window, truth in data:
@@ -156,7 +162,7 @@ def evaluate(model, data, mean, std) -> dict:
 # --- Export: a window in original units in, the forecast in original units out --------------
 
 
-def signatures(model: keras.Model, mean, std) -> dict:
+def signatures(model: keras.Model, mean: np.ndarray, std: np.ndarray) -> dict:
     def forecast(window):
         return {"forecast": model(window, training=False) * std + mean}
 

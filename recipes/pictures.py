@@ -40,7 +40,14 @@ def confusion(path: Path, matrix: np.ndarray, names: list[str], title: str) -> N
     _save(figure, path)
 
 
-def forecast(path: Path, past, truth, predicted, channels: list[str], title: str) -> None:
+def forecast(
+    path: Path,
+    past: np.ndarray,
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    channels: list[str],
+    title: str,
+) -> None:
     """One window: the past the model saw, then the truth and the forecast, by channel.
 
     Args:

@@ -12,6 +12,7 @@ letter by letter, which also works for words never seen (Ling et al. 2015; Plank
 
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from anywhere
@@ -28,12 +29,13 @@ from recipes.samples import grammar
 EPOCHS = {"ud_english_ewt": 12, "sample": 2}
 BATCH = 32
 EXAMPLE = "I saw a saw ."
+Sentences = list[tuple[list[str], list[str]]]  # each its words and their tags
 
 
 # --- Data: sentences of words, and a tag for each word -----------------------------------
 
 
-def load(dataset: str, seed: int):
+def load(dataset: str, seed: int) -> tuple[dict[str, Sentences], list[str]]:
     """({"train" | "validation" | "test": [(words, tags)]}, the tags)."""
     if dataset == "sample":
         sizes = {"train": 4000, "validation": 500, "test": 500}
@@ -55,7 +57,7 @@ def load(dataset: str, seed: int):
     return {s: list(sentences(p)) for s, p in parts.items()}, [n for n in names if n != "_"]
 
 
-def batches(sentences, tags: list[str], shuffle: bool) -> tf.data.Dataset:
+def batches(sentences: Sentences, tags: list[str], shuffle: bool) -> tf.data.Dataset:
     """Batches of (words, tags, weights), sentences of like length together.
 
     Words are padded with "", and the weight of padding is zero: it counts in no loss
@@ -131,7 +133,7 @@ class Spelling(keras.layers.Layer):
         return keras.KerasTensor((*words.shape, self.size), self.compute_dtype)
 
 
-def build(train, tags: list[str], cell: str, units: int = 128) -> keras.Model:
+def build(train: Sentences, tags: list[str], cell: str, units: int = 128) -> keras.Model:
     counts = Counter(word.lower() for words, _ in train for word in words)
     vocabulary = [word for word, n in counts.most_common() if n > 1]
     letters = sorted({letter for words, _ in train for word in words for letter in word})
@@ -174,7 +176,7 @@ class WordAccuracy(keras.metrics.SparseCategoricalAccuracy):
 # --- Evaluation ---------------------------------------------------------------------------
 
 
-def most_frequent_tags(train):
+def most_frequent_tags(train: Sentences) -> Callable[[str], str]:
     """The baseline: each word's most frequent tag; for an unseen word, the rarest words'."""
     seen = defaultdict(Counter)
     for words, tags in train:
@@ -185,7 +187,9 @@ def most_frequent_tags(train):
     return lambda word: seen[word].most_common(1)[0][0] if word in seen else unseen
 
 
-def evaluate(model, sentences, train, tags):
+def evaluate(
+    model: keras.Model, sentences: Sentences, train: Sentences, tags: list[str]
+) -> tuple[dict, np.ndarray]:
     """(scores of the model and the baseline, the confusion matrix)."""
     number = {tag: i for i, tag in enumerate(tags)}
     seen = {word for words, _ in train for word in words}
@@ -215,7 +219,7 @@ def evaluate(model, sentences, train, tags):
 # --- Export: sentences, or words already apart, in; tags as strings out --------------------
 
 
-def split_words(sentences):
+def split_words(sentences: tf.Tensor) -> tf.Tensor:
     """(batch,) sentences to (batch, length) words padded with "", much as the treebank's."""
     for pattern, replacement in (
         (r"’", "'"),

@@ -3,10 +3,11 @@
 import urllib.error
 import urllib.request
 
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 
-def load(name: str):
+def load(name: str) -> tuple[dict[str, tf.data.Dataset], tfds.core.DatasetInfo]:
     """`tfds.load(name)`: from $TFDS_DATA_DIR or ~/tensorflow_datasets, else downloaded.
 
     Returns:

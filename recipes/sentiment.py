@@ -27,12 +27,13 @@ EPOCHS = {"imdb": 4, "sample": 4}
 LABELS = ["negative", "positive"]
 BATCH = 32
 LONGEST = 800  # words read of a review; 3% of IMDB's are longer
+Reviews = tuple[list, list[int]]  # the texts and their labels
 
 
 # --- Data: texts, and a label for each ---------------------------------------------------
 
 
-def load(dataset: str, seed: int) -> dict:
+def load(dataset: str, seed: int) -> dict[str, Reviews]:
     """{"train" | "validation" | "test": (texts, labels)}."""
     if dataset == "sample":
         sizes = {"train": 4000, "validation": 500, "test": 500}
@@ -51,7 +52,7 @@ def load(dataset: str, seed: int) -> dict:
     return {**data, "test": read("test")}
 
 
-def batches(data, shuffle: bool) -> tf.data.Dataset:
+def batches(data: Reviews, shuffle: bool) -> tf.data.Dataset:
     """Batches of (texts, labels), texts of like length together."""
     texts, labels = data
     labels = np.array(labels, "float32")[:, None]
@@ -68,7 +69,7 @@ def batches(data, shuffle: bool) -> tf.data.Dataset:
 # --- Model: text in, the probability that it is positive out -------------------------------
 
 
-def clean(texts):
+def clean(texts: tf.Tensor) -> tf.Tensor:
     """Lower case, without HTML, and marks and "n't" apart from the words they stand at."""
     texts = tf.strings.lower(texts, "utf-8")
     for pattern, replacement in (
@@ -82,7 +83,7 @@ def clean(texts):
     return texts
 
 
-def build(texts, cell: str, units: int = 128) -> keras.Model:
+def build(texts: list, cell: str, units: int = 128) -> keras.Model:
     number = keras.layers.TextVectorization(max_tokens=30_000, standardize=clean, name="vocabulary")
     number.adapt(tf.data.Dataset.from_tensor_slices(texts).batch(1000))
 
@@ -104,7 +105,7 @@ def build(texts, cell: str, units: int = 128) -> keras.Model:
 # --- Evaluation ---------------------------------------------------------------------------
 
 
-def evaluate(model, data):
+def evaluate(model: keras.Model, data: Reviews) -> tuple[dict, np.ndarray]:
     """(scores, the confusion matrix)."""
     pairs = [(labels.numpy(), model.predict_on_batch(t)) for t, labels in batches(data, False)]
     truth, probability = (np.concatenate(x)[:, 0] for x in zip(*pairs))

@@ -10,16 +10,23 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 # Where things lie does not make a run another one.
 PLACES = ("output", "saved_models", "csv")
 
 
 def fit(
-    model: keras.Model, train, validation, args: argparse.Namespace, *, best: tuple[str, str]
+    model: keras.Model,
+    train: tf.data.Dataset,
+    validation: tf.data.Dataset,
+    args: argparse.Namespace,
+    *,
+    best: tuple[str, str],
 ) -> dict:
     """Trains `model` for `args.epochs`, then gives it the weights of its best epoch.
 
@@ -112,7 +119,7 @@ class KeepEpochs(keras.callbacks.Callback):
             old.unlink()
 
 
-def write(path: Path, writer) -> None:
+def write(path: Path, writer: Callable[[Path], object]) -> None:
     """Has `writer` write the file beside its place, then puts it there at once."""
     beside = path.with_name(f".writing-{path.name}")
     writer(beside)
