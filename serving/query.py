@@ -41,7 +41,7 @@ def main() -> None:
     answers = signature(**{name: value})
     for i in range(len(value)):
         print(args.inputs[i])
-        for output, answer in answers.items():
+        for output, answer in sorted(answers.items()):
             print(f"  {output}: {shown(answer[i].numpy())}")
 
 
