@@ -93,7 +93,7 @@ def build(
     x = ops.transpose(x - last, (0, 2, 1))  # each channel by itself
     x = ops.pad(x, [[0, 0], [0, 0], [-lookback % DAY, 0]])  # to whole days
     x = ops.reshape(x, (-1, math.ceil(lookback / DAY), DAY))
-    x = keras.layers.Dense(units, activation="relu", name="segment")(x)
+    x = keras.layers.Dense(units, activation="relu", name="day")(x)
     _, *states = recurrent(x)
 
     # One question for each future day of each channel: (batch · channels · ahead, 1, units).
@@ -143,11 +143,11 @@ def evaluate(model: keras.Model, data: tf.data.Dataset, mean: np.ndarray, std: n
     for window, truth in data:
         known = (window - mean) / std
         horizon = truth.shape[1]
-        day = known[:, -DAY:]
+        days = math.ceil(horizon / DAY)
         forecasts = {
             "model": model.predict_on_batch(window),
             "repeat the last value": tf.repeat(known[:, -1:], horizon, axis=1),
-            "repeat yesterday": tf.tile(day, [1, -(-horizon // day.shape[1]), 1])[:, :horizon],
+            "repeat yesterday": tf.tile(known[:, -DAY:], [1, days, 1])[:, :horizon],
         }
         count += len(window)
         for name, forecast in forecasts.items():

@@ -206,14 +206,10 @@ def evaluate(
     scores = {
         "words": len(truth),
         "accuracy": float(np.mean(predicted == truth)),
-        "accuracy_on_unseen_words": float(np.mean((predicted == truth)[new]))
-        if new.any()
-        else None,
+        "accuracy_on_unseen_words": float(np.mean((predicted == truth)[new])),
         "accuracy_of_most_frequent_tag": float(np.mean(guessed == truth)),
     }
-    return scores, np.bincount(truth * len(tags) + predicted, minlength=len(tags) ** 2).reshape(
-        len(tags), len(tags)
-    )
+    return scores, tf.math.confusion_matrix(truth, predicted, len(tags)).numpy()
 
 
 # --- Export: sentences, or words already apart, in; tags as strings out --------------------

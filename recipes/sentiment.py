@@ -111,8 +111,7 @@ def evaluate(model: keras.Model, data: Reviews) -> tuple[dict, np.ndarray]:
     truth, probability = (np.concatenate(x)[:, 0] for x in zip(*pairs))
     predicted = probability > 0.5
     scores = {"reviews": len(truth), "accuracy": float(np.mean(predicted == truth))}
-    matrix = np.bincount((2 * truth + predicted).astype(int), minlength=4).reshape(2, 2)
-    return scores, matrix
+    return scores, tf.math.confusion_matrix(truth, predicted, 2).numpy()
 
 
 # --- Export: sentences in; a label and the probabilities of both out -----------------------

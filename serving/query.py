@@ -68,6 +68,8 @@ def rows(path: Path) -> list[list[float]]:
     """The numbers of a CSV file, below its header if it has one, without columns of text."""
     with path.open() as file:
         found = [row for row in csv.reader(file) if row]
+    if not found:
+        raise SystemExit(f"{path} is empty.")
 
     def number(cell):
         try:
@@ -76,7 +78,7 @@ def rows(path: Path) -> list[list[float]]:
             return None
 
     columns = [i for i, cell in enumerate(found[-1]) if number(cell) is not None]
-    if found and all(number(found[0][i]) is None for i in columns):
+    if all(number(found[0][i]) is None for i in columns):
         del found[0]
     numbers = [[number(row[i]) for i in columns] for row in found]
     for line, row in enumerate(numbers):

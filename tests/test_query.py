@@ -1,0 +1,54 @@
+"""`serving/query.py` asks any SavedModel of the recipes from the shell."""
+
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+from conftest import REPOSITORY
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory):
+    """A folder of two versions; the second doubles a window of two channels."""
+    folder = tmp_path_factory.mktemp("versions")
+    for version in ("2", "10"):
+        module = tf.Module()
+        module.f = tf.function(
+            lambda window: {"doubled": 2 * window},
+            input_signature=[tf.TensorSpec([None, 2, 2], name="window")],
+        )
+        tf.saved_model.save(module, folder / version, {"serving_default": module.f})
+    return folder
+
+
+def query(*arguments):
+    script = REPOSITORY / "serving" / "query.py"
+    return subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True)
+
+
+def test_reads_numbers_below_a_header_and_beside_dates(versions, tmp_path):
+    path = tmp_path / "window.csv"
+    path.write_text("date,a,b\n2016-07-01,1,2\n2016-07-02,3.5,4\n")
+    done = query(versions, path)
+    assert done.stdout.splitlines()[1:] == ["  doubled: ", "    2 4", "    7 8"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", "is empty"),
+        ("a,b\n1,2\n,3\n4,5\n", "no number in column 0"),
+        ("1,2\n3,4\n5,6\n", r"got shape (1, 3, 2), expected (None, 2, 2)"),
+    ],
+)
+def test_bad_files_are_named(versions, tmp_path, text, error):
+    path = tmp_path / "window.csv"
+    path.write_text(text)
+    done = query(versions, path)
+    assert done.returncode and error in done.stderr
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    done = query(tmp_path, "text")
+    assert done.returncode and f"no SavedModel in {tmp_path}" in done.stderr
