@@ -13,8 +13,8 @@ from layers.rnn import CellLayer
 class IndRNNCell(Cell):
     """One step; arguments and state as in `Cell`, other defaults.
 
-    `recurrent_kernel` is u, of shape (units,). Over T steps gradients neither vanish nor
-    explode while |u| ≤ 2^(1/T); `recurrent_constraint` can see to that.
+    `recurrent_kernel` is u, of shape (units,). Over T steps a gradient grows at most γ-fold
+    while |u| ≤ γ^(1/T); `recurrent_constraint` can see to that.
 
     Raises:
         ValueError: If `recurrent_dropout` is given: there is no matrix product to drop from.

@@ -1,4 +1,4 @@
-"""Layer-normalised LSTM (Ba et al. 2016, equations 20 to 22).
+"""Layer-normalised LSTM (Ba et al. 2016, supplementary material).
 
     (i, f, g, o)_t = LN(U x_t; α_x) + LN(W h_{t-1}; α_h) + b
     c_t = σ(f_t) ⊙ c_{t-1} + σ(i_t) ⊙ tanh(g_t)
