@@ -6,7 +6,10 @@ something small and elementwise with the products. A cell says which:
     x_t  = project(input_t)                  linear; done for all time steps at once
     s_t  = update(x_t, s_{t-1}, dot)         pointwise, around `dot(h_{t-1}, kernel)`
 
-`layers/recurrence.py` runs the two over time and knows nothing else of a cell.
+`layers/recurrence/` runs the two over time and knows nothing else of a cell. It relies on
+each row of a batch being on its own, for it may cut a batch in two; and it runs `update`
+again to find gradients. (An `update` that draws random numbers, or reads a variable that is
+not a weight of the cell, works too, but at the speed of TensorFlow's own gradients.)
 """
 
 import contextlib
@@ -142,6 +145,15 @@ class Cell(keras.Layer):
         """
         raise NotImplementedError(f"{type(self).__name__} must define `update`.")
 
+    def all_steps(self) -> Callable | None:
+        """All steps in one operation of TensorFlow's, if it has one for this very cell.
+
+        Returns:
+            A function of inputs, (time, batch, features), and the initial states, that
+            returns each state after each step, (time, batch, its size); or None.
+        """
+        return None
+
     # --- Weights -------------------------------------------------------------------
 
     @property
@@ -192,14 +204,18 @@ class Cell(keras.Layer):
         return self.bias_initializer(shape, dtype=dtype)
 
     def add_weight(self, *args, **kwargs):
-        # `constant_weights` casts, once a sequence instead of once a step.
+        # `weight_values` casts, once a sequence instead of once a step.
         return super().add_weight(*args, **{"autocast": False, **kwargs})
 
+    def weight_values(self) -> list[tf.Tensor]:
+        """The values of `self.weights`, in the compute dtype."""
+        values = (tf.convert_to_tensor(w.value) for w in self.weights)  # `cast` may not read
+        return [tf.cast(value, self.compute_dtype) for value in values]
+
     @contextlib.contextmanager
-    def constant_weights(self) -> Iterator[None]:
-        """Inside, each weight is a tensor: read and cast once, however often it is used."""
-        values = [(w, tf.cast(w.value, self.compute_dtype)) for w in self.weights]
-        with _ConstantWeights(values):
+    def constant_weights(self, values: Sequence[tf.Tensor]) -> Iterator[None]:
+        """Inside, `self.weights` are these tensors: read and cast once, however often used."""
+        with _ConstantWeights(zip(self.weights, values)):
             yield
 
     # --- Dropout -------------------------------------------------------------------
@@ -256,7 +272,7 @@ class Cell(keras.Layer):
         states = list(states) if nested else [states]
         masks = self.kept_masks if training else None
         input_masks, state_masks = masks or self.dropout_masks(inputs, states, training)
-        with self.constant_weights():
+        with self.constant_weights(self.weight_values()):
             new = list(
                 self.update(
                     self.project(inputs, input_masks, training), states, self.dot(state_masks)

@@ -11,6 +11,7 @@ The kernels hold the gates in this order: i, f, g, o.
 """
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from layers.cell import Cell
@@ -62,6 +63,34 @@ class LSTMCell(Cell):
         i, f, o = map(self.recurrent_activation, (i, f, o))
         c = f * c + i * self.activation(g)
         return o * self.activation(c), c
+
+    def all_steps(self):
+        if (type(self).update, type(self).project) != (LSTMCell.update, Cell.project):
+            return None
+        activations = keras.activations.tanh, keras.activations.sigmoid
+        if (self.activation, self.recurrent_activation) != activations:
+            return None
+        if self.compute_dtype != "float32":
+            return None
+
+        def all_steps(inputs, states):
+            bias = self.bias if self.use_bias else ops.zeros(4 * self.units)
+            unused = tf.zeros(self.units)
+            results = tf.raw_ops.BlockLSTMV2(
+                seq_len_max=tf.shape(inputs, tf.int64)[0],
+                x=inputs,
+                h_prev=states[0],
+                cs_prev=states[1],
+                w=ops.concatenate([self.kernel, self.recurrent_kernel]),
+                b=ops.convert_to_tensor(bias),
+                wci=unused,  # the peepholes
+                wcf=unused,
+                wco=unused,
+                cell_clip=0,  # that is, none
+            )
+            return results.h, results.cs
+
+        return all_steps
 
     def initial_bias(self, shape, dtype=None):
         if not self.unit_forget_bias:

@@ -13,6 +13,7 @@ from keras import ops
 
 from layers import recurrence
 from layers.cell import Cell
+from layers.recurrence import IMPLEMENTATIONS
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -30,6 +31,9 @@ class RNN(keras.layers.RNN):
         unroll: Whether to build every step into the graph (short sequences only).
         zero_output_for_mask: Whether the output of a masked step is zero, instead of
             the output before it.
+        recurrence: Which implementation runs the cell over time: "loop", "derived",
+            "compiled" or "fused"; see `layers.recurrence`. All give the same numbers.
+            Default: the one that is fast where the layer is called.
 
     Call arguments:
         sequences: (batch, time, features).
@@ -56,6 +60,7 @@ class RNN(keras.layers.RNN):
         unroll: bool = False,
         zero_output_for_mask: bool = False,
         activity_regularizer=None,
+        recurrence: str | None = None,
         **kwargs,
     ):
         super().__init__(
@@ -71,6 +76,12 @@ class RNN(keras.layers.RNN):
         )
         if self._all_ours:
             self.input_spec = keras.layers.InputSpec(ndim=3)
+        if recurrence not in (None, *IMPLEMENTATIONS):
+            raise ValueError(
+                "Received an invalid value for argument `recurrence`, expected None or one of "
+                f"{IMPLEMENTATIONS}, got {recurrence!r}."
+            )
+        self.recurrence = recurrence
 
     def build(self, sequences_shape, initial_state_shape=None):
         super().build(sequences_shape, initial_state_shape)
@@ -87,6 +98,10 @@ class RNN(keras.layers.RNN):
     def _all_ours(self):
         """Whether `update` says all about every cell: none is Keras's, or has its own `call`."""
         return all(isinstance(c, Cell) and type(c).call is Cell.call for c in self._cells)
+
+    def get_config(self):
+        chosen = {} if self.recurrence is None else {"recurrence": self.recurrence}
+        return {**super().get_config(), **chosen}
 
     def reset_state(self):
         if self.states is not None:
@@ -145,6 +160,7 @@ class RNN(keras.layers.RNN):
                 unroll=self.unroll,
                 return_sequences=self.return_sequences or not top,
                 zero_output_for_mask=self.zero_output_for_mask and top,
+                implementation=self.recurrence,
             )
             if self.go_backwards and depth == 0 and mask is not None:
                 mask = tf.reverse(mask, [1])

@@ -1,0 +1,137 @@
+"""The one place where a cell is run over time.
+
+A cell (`layers/cell.py`) gives a linear `project` and a pointwise `update`. Here the first
+is done for all time steps in one product, and the second step by step:
+
+    x = project(sequences)                               one GEMM
+    for t in 0 … T-1:  states = update(x_t, states)      an implementation
+
+All implementations give the same numbers; `choose` says which runs where:
+
+    "loop"        loop.py       a plain loop, differentiated by TensorFlow
+    "derived"     derived.py    a backward pass of its own, for any cell
+    "compiled"                  with XLA: "derived" in training, else "loop"
+    "fused"       fused.py      TensorFlow's operation for a whole LSTM
+
+Masks: a masked step leaves the states as they were. Its output repeats the one before
+(zeros before the first step that counts), or is zero with `zero_output_for_mask`; the
+outputs are put right after the loop, which itself only guards the states.
+"""
+
+import tensorflow as tf
+from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+
+from layers.cell import Cell
+from layers.recurrence import derived, fused, loop
+from layers.recurrence.halves import in_halves
+
+IMPLEMENTATIONS = ("loop", "derived", "compiled", "fused")
+
+
+def choose(cell: Cell, length: int | None, training: bool, unroll: bool) -> str:
+    """The implementation for a call, unless one is asked for.
+
+    `benchmarks/recurrence.py` measures what stands behind it. A graph for inference may
+    be exported and has to run where XLA is not; so XLA is left to training, and to
+    callers that compile the whole of their function. It compiles anew, for a second or
+    two, for each shape; so it is left to sequences whose `length` the graph knows.
+    """
+    if unroll or tf.executing_eagerly():
+        return "loop"
+    if _inside_xla():
+        return "derived" if training else "loop"
+    if training:
+        return "loop" if length is None else "compiled"
+    return "fused" if cell.all_steps() else "loop"
+
+
+def run(
+    cell: Cell,
+    sequences: tf.Tensor,
+    states: list[tf.Tensor],
+    mask: tf.Tensor | None = None,
+    *,
+    training: bool = False,
+    go_backwards: bool = False,
+    unroll: bool = False,
+    return_sequences: bool = True,
+    zero_output_for_mask: bool = False,
+    implementation: str | None = None,
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """Runs `cell` over `sequences`.
+
+    Args:
+        sequences: (batch, time, features).
+        states: The initial states, each (batch, its size).
+        mask: (batch, time) booleans or None; False marks a step to leave out.
+        go_backwards: Whether to start at the last step. The outputs are then in that
+            order too: the first is the last step's.
+        unroll: Whether to build every step into the graph instead of a loop.
+        return_sequences: Whether all outputs are wanted, or only the last.
+        implementation: One of `IMPLEMENTATIONS`; None lets `choose` say. Where it does
+            not cover the cell, the plain loop runs.
+
+    Returns:
+        (outputs, states): (batch, time, units), or (batch, units) without
+        `return_sequences`; and the last states.
+    """
+    implementation = implementation or choose(cell, sequences.shape[1], training, unroll)
+    sequences = tf.cast(sequences, cell.compute_dtype)
+    states = [tf.cast(state, cell.compute_dtype) for state in states]
+    drops = cell.dropout_masks(sequences[:, 0], states, training)
+    weights = cell.weight_values()
+    arguments = sequences, states, mask, drops
+
+    def batch_first(recurrence):
+        def execute(weights, sequences, states, mask, drops):
+            inputs = tf.reverse(sequences, [1]) if go_backwards else sequences
+            inputs = tf.transpose(inputs, [1, 0, 2])
+            if mask is not None:
+                mask = tf.transpose(tf.reverse(mask, [1]) if go_backwards else mask)[:, :, None]
+            outputs, states = recurrence(weights, inputs, states, mask, drops)
+            if mask is not None:
+                if return_sequences:
+                    counts = mask if zero_output_for_mask else _any_so_far(mask)
+                else:
+                    counts = tf.reduce_any(mask[-1:] if zero_output_for_mask else mask, axis=0)
+                outputs = tf.where(counts, outputs, tf.zeros_like(outputs))
+            return (tf.transpose(outputs, [1, 0, 2]) if return_sequences else outputs), states
+
+        return execute
+
+    xla, how = _inside_xla(), {"training": training, "return_sequences": return_sequences}
+    stepwise = xla and not training
+    looped = batch_first(loop.recurrence(cell, **how, unroll=unroll, stepwise=stepwise))
+    in_one = unroll or xla or tf.executing_eagerly() or _on_gpu()
+    chosen, fast = looped if in_one or training else in_halves(looped), None
+    if implementation == "fused" and cell.all_steps() and drops == (None, None):
+        fast = batch_first(fused.recurrence(cell, return_sequences))
+    elif implementation == "compiled" and not training:
+        fast = loop.recurrence(cell, **how, stepwise=True)
+        fast = batch_first(tf.function(fast, jit_compile=True, autograph=False))
+    elif implementation in ("derived", "compiled"):
+        step = derived.Step(cell, training, weights, *arguments)
+        if step.repeatable:
+            chosen = derived.recurrence(step, return_sequences, implementation == "compiled")
+            chosen = batch_first(chosen)
+            chosen = chosen if in_one else in_halves(chosen, always=True)
+    if fast:
+        chosen = loop.differentiable(fast if in_one else in_halves(fast), looped)
+    outputs, states = chosen(weights, *arguments)
+    if return_sequences:
+        outputs.set_shape((*sequences.shape[:2], None))
+    return outputs, states
+
+
+def _any_so_far(mask):
+    """Whether a step, or any before it, counts."""
+    return tf.cumsum(tf.cast(mask, tf.int32)) > 0
+
+
+def _inside_xla():
+    """Whether this is traced for a caller that XLA compiles as a whole."""
+    return GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+def _on_gpu():
+    return bool(tf.config.list_logical_devices("GPU"))

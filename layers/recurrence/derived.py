@@ -1,0 +1,313 @@
+"""A recurrence with a backward pass of its own, derived for any cell.
+
+With s_t the states, x_t the projected input and P_t what `dot` made in step t,
+
+    forward      s_t = update(x_t, s_{t-1}),  keeping s_{t-1} and P_t
+    backward     dx_t, ds_{t-1} = vector-Jacobian product of update with ds_t,
+                 in which `dot` looks P_t up, and hands dP_t · Wᵀ back
+    after it     dW = Σ_t a_tᵀ dP_t, where a_t is what `dot` multiplied by W
+
+so the loops do only what has to be done in order; each matrix gets its gradient in one
+product over all steps. The gradients of other weights (a bias, a peephole), which are
+small, are summed up on the way.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from layers.cell import Cell
+from layers.recurrence.loop import masked_update
+
+# XLA compiles anew for each shape, so a length or a number of rows that is not known
+# beforehand is padded to one of these. The loops stop at the true length.
+LENGTHS = [2**k for k in range(4, 31)]
+ROWS = sorted([2**k for k in range(3, 31)] + [3 * 2**k for k in range(2, 30)])
+
+
+class Product(NamedTuple):
+    """One call of `dot` in a step, and what is known of it before any step runs."""
+
+    state: int | None  # which of the states it multiplies, if one as it came
+    weight: int | None  # which of the weights by, if one as it is
+    gates: tuple[int, int] | None
+    operand_size: int
+    size: int
+
+
+class Step:
+    """One step of a cell, and its vector-Jacobian product.
+
+    Attributes:
+        products: A `Product` for each call of `dot`.
+        direct: The places, in the list of weights, of those used outside of `dot`.
+        used: Of those, and of those used in it.
+        repeatable: Whether a step depends on nothing but its arguments. One that draws
+            random numbers, or uses a variable that is not a weight of the cell, cannot
+            be run again in the backward pass.
+    """
+
+    def __init__(self, cell: Cell, training: bool, weights, sequences, states, mask, drops):
+        self.cell, self.training = cell, training
+        self.products, self.direct, self.used = [], [], []
+        arguments = weights, sequences[:, 0], states, None if mask is None else mask[:, :1], drops
+        specs = tf.nest.map_structure(
+            lambda t: t if t is None else tf.TensorSpec(t.shape, t.dtype), arguments
+        )
+        first = tf.function(self._look, autograph=False).get_concrete_function(*specs)
+        stateful = any(op.op_def.is_stateful for op in first.graph.get_operations())
+        self.repeatable = not stateful and not first.captured_inputs
+
+    def _look(self, weights, inputs, states, mask, drops):
+        input_masks, state_masks = drops
+        with self.cell.constant_weights(weights):
+            x = self.cell.project(inputs, input_masks, self.training)
+            new, kept = self.forward(x, states, mask, state_masks)
+            *_, direct, calls = self.backward(x, states, mask, state_masks, kept, weights, new)
+        self.direct = [k for k, gradient in enumerate(direct) if gradient is not None]
+        for (a, kernel, gates, _), p in zip(calls, kept):
+            state, weight = _place(a, states), _place(kernel, self.cell.weights)
+            self.products.append(Product(state, weight, gates, a.shape[-1], p.shape[-1]))
+        hoisted = {p.weight for p in self.products if p.weight is not None}
+        self.used = sorted(hoisted.union(self.direct))
+
+    def forward(self, x, states, mask, drops):
+        """Returns: (the new states, what `dot` returned each time)."""
+        multiply, kept = self.cell.dot(drops), []
+
+        def dot(a, kernel, gates=None):
+            kept.append(multiply(a, kernel, gates))
+            return kept[-1]
+
+        return masked_update(self.cell, x, states, mask, dot), kept
+
+    def backward(self, x, states, mask, drops, kept, weights, ds):
+        """Returns: (dx, the states' gradients, those of `weights`, the calls of `dot`).
+
+        A call is (what was multiplied, kernel, gates, the gradient of the product).
+        """
+        multiply, calls, kept = self.cell.dot(drops), [], iter(kept)
+
+        def dot(a, kernel, gates=None):
+            product = next(kept)
+            call = [a, kernel, gates, tf.zeros_like(product)]
+            calls.append(call)
+
+            @tf.custom_gradient
+            def looked_up(a, kernel):
+                def gradient(dp):
+                    call[-1] = dp
+                    return _vjp(lambda a, k: multiply(a, k, gates), (a, kernel), dp)
+
+                return tf.identity(product), gradient
+
+            @tf.custom_gradient
+            def looked_up_by_weight(a):
+                def gradient(dp):  # for `a` alone: the weight's is left for later
+                    call[-1] = dp
+                    return _vjp(lambda a: multiply(a, kernel, gates), (a,), dp)
+
+                return tf.identity(product), gradient
+
+            if _place(kernel, self.cell.weights) is None:
+                return looked_up(a, kernel)
+            return looked_up_by_weight(a)
+
+        arguments = x, states, weights
+        gradients = _vjp(lambda x, s, _: masked_update(self.cell, x, s, mask, dot), arguments, ds)
+        dx, before = tf.nest.map_structure(
+            lambda g, like: tf.zeros_like(like) if g is None else g, gradients[:2], arguments[:2]
+        )
+        return dx, before, gradients[2], calls
+
+    def hoisted(self, weights, drops, operands, dps):
+        """The gradients of `weights` through `dot`: each one product over all steps."""
+        multiply = self.cell.dot(drops)
+        calls = [
+            (a, self.cell.weights[p.weight], p.gates, dp)
+            for p, a, dp in zip(self.products, operands, dps)
+            if p.weight is not None
+        ]
+
+        def products(*weights):
+            with self.cell.constant_weights(weights):
+                return [multiply(a, kernel, gates) for a, kernel, gates, _ in calls]
+
+        return _vjp(products, weights, [dp for *_, dp in calls])
+
+
+def recurrence(step: Step, return_sequences: bool, compiled: bool) -> Callable:
+    """As `loop.recurrence`, for the cell of a `step` that is repeatable.
+
+    Args:
+        compiled: Whether XLA compiles the loops.
+    """
+    cell = step.cell
+    products = step.products
+
+    def forward(x, states, mask, drops, weights, length):
+        size = _places(x)
+        xs, masks = _array(x), None if mask is None else _array(mask)
+        before = [_empty(size + 1, s, s.shape[1]).write(0, s) for s in states]
+        kept = [_empty(size, states[0], p.size) for p in products]
+
+        def body(t, states, before, kept):
+            mask_t = None if masks is None else masks.read(t)
+            states, made = step.forward(_read(xs, t, length), states, mask_t, drops)
+            before = [array.write(t + 1, s) for array, s in zip(before, states)]
+            return t + 1, states, before, [a.write(t, p) for a, p in zip(kept, made)]
+
+        with cell.constant_weights(weights):
+            _, states, before, kept = tf.while_loop(
+                lambda t, *_: t < length, body, (0, states, before, kept)
+            )
+        return states, [array.stack() for array in before], [array.stack() for array in kept]
+
+    def backward(x, mask, drops, weights, length, before, kept, dy, ds):
+        size = _places(x)
+        xs, masks = _array(x), None if mask is None else _array(mask)
+        before, kept = [_array(s) for s in before], [_array(p) for p in kept]
+        dys = None if dy is None else _array(dy)
+        dxs = _empty(size, ds[0], x.shape[2])
+        dps = [_empty(size, ds[0], p.size) for p in products]
+        operands = [_empty(size, ds[0], p.operand_size) for p in products if p.state is None]
+        read = [weights[k] for k in step.direct]
+        direct = [tf.zeros_like(w, _wide(w.dtype)) for w in read]
+
+        def body(t, ds, direct, dxs, dps, operands):
+            if dys is not None:
+                ds = [ds[0] + dys.read(t), *ds[1:]]
+            dx, ds, more, calls = step.backward(
+                _read(xs, t, length),
+                [array.read(t) for array in before],
+                None if masks is None else masks.read(t),
+                drops,
+                [array.read(t) for array in kept],
+                read,
+                ds,
+            )
+            direct = [d + tf.cast(m, d.dtype) for d, m in zip(direct, more)]
+            dps = [array.write(t, dp) for array, (*_, dp) in zip(dps, calls)]
+            made = [a for p, (a, *_) in zip(products, calls) if p.state is None]
+            operands = [array.write(t, a) for array, a in zip(operands, made)]
+            return t - 1, ds, direct, dxs.write(t, dx), dps, operands
+
+        with cell.constant_weights(weights):
+            _, ds, direct, dxs, dps, operands = tf.while_loop(
+                lambda t, *_: t >= 0, body, (length - 1, ds, direct, dxs, dps, operands)
+            )
+        stacks = [array.stack() for array in dps], [array.stack() for array in operands]
+        return dxs.stack()[: tf.shape(x)[0]], ds, direct, *stacks
+
+    if compiled:
+        forward = tf.function(forward, jit_compile=True, autograph=False)
+        backward = tf.function(backward, jit_compile=True, autograph=False)
+
+    def execute(weights, inputs, states, mask, drops):
+        input_masks, drops = drops
+        with cell.constant_weights(weights):
+            x = cell.project(inputs, input_masks, step.training)
+        length, rows = tf.shape(x)[0], tf.shape(x)[1]
+        if compiled and None in x.shape:
+            size = x.shape[0] or _next(LENGTHS, length), x.shape[1] or _next(ROWS, rows)
+            x, mask = _padded(x, size), _padded(mask, size)
+            states = [_padded(state, size[1:]) for state in states]
+            drops = drops and [_padded(drop, size[1:]) for drop in drops]
+
+        @tf.custom_gradient
+        def run(*arguments):
+            # An eager tape would record the loops too, in vain, if it were not for this.
+            x, states, weights = tf.nest.map_structure(tf.stop_gradient, arguments)
+            last, before, kept = forward(x, states, mask, drops, weights, length)
+            outputs = before[0][1 : tf.shape(x)[0] + 1] if return_sequences else last[0]
+
+            @tf.custom_gradient
+            def once(dy, *ds):
+                if not return_sequences:
+                    dy, ds = None, [ds[0] + dy, *ds[1:]]
+                dx, ds, direct, dps, made = backward(
+                    x, mask, drops, weights, length, before, kept, dy, list(ds)
+                )
+                made = iter(made)
+                operands = [next(made) if p.state is None else before[p.state] for p in products]
+                operands, dps = ([a[:length] for a in arrays] for arrays in (operands, dps))
+                dw = step.hoisted(weights, drops, operands, dps)
+                for k, d in zip(step.direct, direct):
+                    d = tf.cast(d, weights[k].dtype)
+                    dw[k] = d if dw[k] is None else dw[k] + d
+                return (dx, *ds, *[dw[k] for k in step.used]), _no_second_derivative
+
+            def gradient(*upstream):
+                dx, *rest = once(*upstream)
+                ds, dw = rest[: len(states)], dict(zip(step.used, rest[len(states) :]))
+                return dx, *ds, *[dw.get(k) for k in range(len(weights))]
+
+            return (outputs, *last), gradient
+
+        outputs, *last = run(x, states, weights)
+        if compiled and None in x.shape:
+            outputs = outputs[:length, :rows] if return_sequences else outputs[:rows]
+            last = [state[:rows] for state in last]
+        return outputs, last
+
+    return execute
+
+
+def _no_second_derivative(*_):
+    raise NotImplementedError(
+        "A recurrence that derives its own backward pass has no second derivative. "
+        'Build the layer with `recurrence="loop"` to have one.'
+    )
+
+
+def _vjp(function, arguments, dy):
+    """The gradients of `function(*arguments)`'s result, weighted by `dy`; None for no path."""
+    with tf.GradientTape() as tape:
+        tape.watch(arguments)
+        y = function(*arguments)
+    return tape.gradient(y, arguments, dy)
+
+
+def _place(x, among):
+    return next((k for k, y in enumerate(among) if y is x), None)
+
+
+def _array(x):
+    return tf.TensorArray(x.dtype, tf.shape(x)[0]).unstack(x)
+
+
+def _places(x):
+    # One at least: without any, an array could not tell its shape.
+    return tf.maximum(tf.shape(x)[0], 1)
+
+
+def _empty(size, like, columns):
+    """An array of `size` places for what has the rows of `like`."""
+    return _array(tf.zeros((size, tf.shape(like)[0], columns), like.dtype))
+
+
+def _read(xs, t, length):
+    # A division by one, but XLA can't know: what it divides is not fused into each of the
+    # gates. Fused, LLVM does not vectorize them, for the index t inside.
+    x = xs.read(t)
+    return x / tf.cast(t < length, x.dtype)
+
+
+def _next(sizes, n):
+    return tf.gather(sizes, tf.searchsorted(sizes, [n])[0])
+
+
+def _padded(x, sizes):
+    """x with its first axes padded to `sizes`."""
+    if x is None:
+        return None
+    pads = [[0, size - tf.shape(x)[axis]] for axis, size in enumerate(sizes)]
+    known = [size if isinstance(size, int) else None for size in sizes]
+    x = tf.pad(x, pads + [[0, 0]] * (x.shape.rank - len(sizes)))
+    return tf.ensure_shape(x, (*known, *x.shape[len(sizes) :]))
+
+
+def _wide(dtype):
+    """The type to sum up many gradients in."""
+    return dtype if dtype == tf.float64 else tf.float32

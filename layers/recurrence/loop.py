@@ -1,0 +1,110 @@
+"""The plain recurrence: a loop of TensorFlow's, which TensorFlow differentiates."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from layers.cell import Cell
+
+
+def recurrence(
+    cell: Cell,
+    training: bool,
+    return_sequences: bool,
+    *,
+    unroll: bool = False,
+    stepwise: bool = False,
+) -> Callable:
+    """A function that runs `cell` over inputs, time first.
+
+    Args:
+        unroll: Whether to build every step into the graph instead of a loop.
+        stepwise: Whether to project the inputs step by step, and not all at once. It is
+            what XLA is faster with.
+
+    Returns:
+        A function of
+            weights: the values of `cell.weights`, in the compute dtype,
+            inputs: (time, batch, features),
+            states: the initial states, each (batch, its size),
+            mask: (time, batch, 1) or None,
+            drops: what `cell.dropout_masks` returned,
+        that returns (outputs, states): the first state of every step, (time, batch,
+        units), or of the last, (batch, units); and the last states.
+    """
+
+    def step(x_t, states, mask_t, dot):
+        return masked_update(cell, cell.project(x_t) if stepwise else x_t, states, mask_t, dot)
+
+    def execute(weights, inputs, states, mask, drops):
+        input_masks, state_masks = drops
+        with cell.constant_weights(weights):
+            x = inputs if stepwise else cell.project(inputs, input_masks, training)
+            return (unrolled if unroll else looped)(x, states, mask, cell.dot(state_masks))
+
+    def unrolled(x, states, mask, dot):
+        outputs = []
+        masks = [None] * x.shape[0] if mask is None else tf.unstack(mask)
+        for x_t, mask_t in zip(tf.unstack(x), masks):
+            states = step(x_t, states, mask_t, dot)
+            outputs.append(states[0])
+        return (tf.stack(outputs) if return_sequences else outputs[-1]), states
+
+    def looped(x, states, mask, dot):
+        length = tf.shape(x)[0]
+        xs = tf.TensorArray(x.dtype, length).unstack(x)
+        masks = None if mask is None else tf.TensorArray(tf.bool, length).unstack(mask)
+        # The initial state leads, for without any step an array can't tell its shape.
+        outputs = tf.TensorArray(x.dtype, length + 1, element_shape=states[0].shape)
+        outputs = [outputs.write(0, states[0])] if return_sequences else []
+
+        def body(t, outputs, states):
+            states = step(xs.read(t), states, None if masks is None else masks.read(t), dot)
+            return t + 1, [array.write(t + 1, states[0]) for array in outputs], states
+
+        _, outputs, states = tf.while_loop(
+            lambda t, *_: t < length,
+            body,
+            (0, outputs, list(states)),
+            maximum_iterations=length,  # XLA needs the bound to size what the gradient keeps
+        )
+        return (outputs[0].stack()[1:] if return_sequences else states[0]), states
+
+    return execute
+
+
+def masked_update(cell, x, states, mask, dot):
+    """The new states; in rows that the mask leaves out, the states as they were."""
+    new = list(cell.update(x, states, dot))
+    if mask is not None:
+        new = [tf.where(mask, n, old) for n, old in zip(new, states)]
+    for n, old in zip(new, states):
+        n.set_shape(old.shape)  # a loop's states keep their shapes
+    return new
+
+
+def differentiable(execute: Callable, looped: Callable) -> Callable:
+    """`execute`, with the gradient of `looped`, which computes the same and is run for it.
+
+    Both are functions of (weights, sequences, states, mask, drops).
+    """
+
+    def run(weights, sequences, states, mask, drops):
+        @tf.custom_gradient
+        def forward(*arguments):
+            # An eager tape would record this too, in vain, if it were not for `stop_gradient`.
+            still = tf.nest.map_structure(tf.stop_gradient, arguments)
+            outputs, last = execute(*still, mask, drops)
+
+            def gradient(*dy):
+                with tf.GradientTape() as tape:
+                    tape.watch(arguments)
+                    outputs, last = looped(*arguments, mask, drops)
+                return tf.nest.flatten(tape.gradient([outputs, *last], arguments, dy))
+
+            return (outputs, *last), gradient
+
+        outputs, *last = forward(weights, sequences, states)
+        return outputs, last
+
+    return run

@@ -1,0 +1,409 @@
+"""One recurrence, several implementations, and what holds them equal."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import REPOSITORY, portable_ops
+
+import layers
+from layers import recurrence
+from layers.recurrence import halves
+
+FEATURES, UNITS = 3, 4
+FAST = ["derived", "compiled", "fused"]
+CELLS = {
+    "SimpleRNN": lambda **k: layers.SimpleRNNCell(UNITS, **k),
+    "LSTM": lambda **k: layers.LSTMCell(UNITS, **k),
+    "GRU": lambda **k: layers.GRUCell(UNITS, **k),
+    "GRU, reset before": lambda **k: layers.GRUCell(UNITS, reset_after=False, **k),
+    "GRU, no bias": lambda **k: layers.GRUCell(UNITS, use_bias=False, **k),
+    "LSTM, dropout": lambda **k: layers.LSTMCell(
+        UNITS, dropout=0.3, recurrent_dropout=0.4, seed=1, **k
+    ),
+    "PeepholeLSTM": lambda **k: layers.PeepholeLSTMCell(UNITS, **k),
+    "CoupledLSTM": lambda **k: layers.CoupledLSTMCell(UNITS, **k),
+    "ProjectedLSTM": lambda **k: layers.ProjectedLSTMCell(UNITS, 2, **k),
+    "LayerNormLSTM": lambda **k: layers.LayerNormLSTMCell(UNITS, **k),
+    "ZoneoutLSTM": lambda **k: layers.ZoneoutLSTMCell(UNITS, **k),
+    "IndRNN": lambda **k: layers.IndRNNCell(UNITS, **k),
+}
+SHAPES = [(1, 1), (halves.SPLIT + 1, 6)]
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class ScaledCell(layers.SimpleRNNCell):
+    """Multiplies by a kernel made of two weights, and ignores one of its two states."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(units, **kwargs)
+        self.state_size = [units, units]
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.scale = self.add_weight((self.units,), "ones", name="scale")
+
+    def update(self, x, states, dot):
+        h, _ = states
+        h = self.activation(x + dot(h, self.recurrent_kernel * self.scale))
+        return h, h * self.scale
+
+
+def built(cell, seed=0):
+    cell.build((None, None, FEATURES))
+    rng = np.random.default_rng(seed)
+    cell.set_weights([rng.normal(size=w.shape) for w in cell.get_weights()])
+    return cell
+
+
+def everything(cell, implementation, x, states, mask, *, training=False, known=True, **how):
+    """Outputs, last states, and the gradients of inputs, states and all weights."""
+    if cell.seed is not None:
+        cell.seed_generator.state.assign([cell.seed, 0])
+    weights = [w.value for w in cell.trainable_weights]
+
+    def results(x, states, mask):
+        with tf.GradientTape() as tape:
+            tape.watch([x, states])
+            y, last = recurrence.run(
+                cell, x, states, mask, training=training, implementation=implementation, **how
+            )
+            total = tf.reduce_sum(tf.sin(y)) + sum(tf.reduce_sum(s**2) for s in last)
+        gradients = tape.gradient(total, [x, states, weights], unconnected_gradients="zero")
+        return y, last, gradients
+
+    def spec(t):
+        if t is None:
+            return None
+        sizes = t.shape if known else (*[None] * (3 if t.ndim == 3 else 2),)
+        if not known and t.dtype != bool:
+            sizes = (*sizes[:-1], t.shape[-1])
+        return tf.TensorSpec(sizes, t.dtype)
+
+    signature = tf.nest.map_structure(spec, (x, states, mask))
+    graph = tf.function(results, autograph=False).get_concrete_function(*signature)
+    arguments = [tf.constant(t) for t in tf.nest.flatten((x, states, mask)) if t is not None]
+    return [t.numpy() for t in tf.nest.flatten(graph(*arguments))]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", [*CELLS, "kernel made of weights"])
+def test_all_are_equal(name, shape):
+    rng = np.random.default_rng([*name.encode(), *shape])
+    make = CELLS.get(name, lambda **k: ScaledCell(UNITS, **k))
+    cell = built(make(dtype="float64"))
+    batch, time = shape
+    x = rng.normal(size=(batch, time, FEATURES))
+    states = [rng.normal(size=(batch, size)) for size in cell.state_sizes]
+    mask = rng.random((batch, time)) < 0.6 if rng.random() < 0.7 else None
+    how = {
+        "training": name != "ZoneoutLSTM",  # which draws at random
+        "known": rng.random() < 0.5,
+        "return_sequences": rng.random() < 0.7,
+        "go_backwards": rng.random() < 0.3,
+        "zero_output_for_mask": rng.random() < 0.3,
+    }
+    expected = everything(cell, "loop", x, states, mask, **how)
+    for implementation in FAST if batch > 1 else ["derived", "fused"]:  # XLA takes its time
+        ours = everything(cell, implementation, x, states, mask, **how)
+        for a, b in zip(ours, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9, err_msg=implementation)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("implementation", FAST)
+@pytest.mark.parametrize("name", ["SimpleRNN", "LSTM", "GRU"])
+def test_equal_to_keras(name, implementation, masked):
+    arguments = {"return_sequences": True, "return_state": True}
+    ours = getattr(layers, name)(UNITS, recurrence=implementation, **arguments)
+    theirs = getattr(keras.layers, name)(UNITS, **arguments)
+    rng = np.random.default_rng(3)
+    x = tf.constant(rng.normal(size=(9, 17, FEATURES)).astype("float32"))
+    mask = tf.constant(rng.random((9, 17)) < 0.7) if masked else None
+    states = [tf.constant(rng.normal(size=(9, UNITS)).astype("float32")) for _ in range(2)]
+    states = states if name == "LSTM" else states[:1]
+    ours(x), theirs(x)
+    ours.set_weights(theirs.get_weights())
+
+    @tf.function
+    def results(layer):
+        weights = [w.value for w in layer.trainable_weights]
+        with tf.GradientTape() as tape:
+            tape.watch([x, states])
+            y, *last = layer(x, initial_state=states, mask=mask)
+            total = tf.reduce_sum(tf.sin(y)) + sum(tf.reduce_sum(s**2) for s in last)
+        return y, last, tape.gradient(total, [x, states, weights])
+
+    for a, b in zip(tf.nest.flatten(results(ours)), tf.nest.flatten(results(theirs))):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("length", [15, 16, 17])
+def test_unknown_lengths_are_padded_and_cut_again(length):
+    cell = built(layers.GRUCell(UNITS, dtype="float64"))
+    rng = np.random.default_rng(length)
+    x, states = rng.normal(size=(2, length, FEATURES)), [rng.normal(size=(2, UNITS))]
+    expected = everything(cell, "loop", x, states, None)
+    ours = everything(cell, "compiled", x, states, None, known=False)
+    for a, b in zip(ours, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("implementation", ["loop", *FAST])
+def test_a_known_length_stays_known(implementation):
+    layer = layers.LSTM(UNITS, return_sequences=True, recurrence=implementation)
+    layer.build((None, 5, FEATURES))
+    infer = tf.function(lambda x: layer(x, training=implementation != "fused"))
+    graph = infer.get_concrete_function(tf.TensorSpec((None, 5, FEATURES)))
+    assert graph.output_shapes == tf.TensorShape((None, 5, UNITS))
+
+
+def test_which_one_runs():
+    lstm, gru = layers.LSTMCell(UNITS), layers.GRUCell(UNITS)
+    chosen = {}
+
+    def look(key, cell, training, length=9):
+        chosen[key] = recurrence.choose(cell, length, training, unroll=False)
+        return tf.constant(0)
+
+    look("eager", lstm, True)
+    tf.function(lambda: look("training", lstm, True))()
+    tf.function(lambda: look("training, any length", lstm, True, None))()
+    tf.function(lambda: look("inference, LSTM", lstm, False))()
+    tf.function(lambda: look("inference, another", gru, False))()
+    tf.function(lambda: look("training, inside XLA", lstm, True), jit_compile=True)()
+    tf.function(lambda: look("inference, inside XLA", lstm, False), jit_compile=True)()
+    assert chosen == {
+        "eager": "loop",
+        "training": "compiled",
+        "training, any length": "loop",
+        "inference, LSTM": "fused",
+        "inference, another": "loop",
+        "training, inside XLA": "derived",
+        "inference, inside XLA": "loop",
+    }
+
+
+@pytest.mark.parametrize("change", ["update", "project", "activation"])
+def test_a_changed_lstm_is_not_run_by_the_operation_for_the_lstm(change):
+    class Changed(layers.LSTMCell):
+        if change == "update":
+
+            def update(self, x, states, dot):
+                return super().update(2 * x, states, dot)
+
+        if change == "project":
+
+            def project(self, inputs, masks=None, training=False):
+                return 2 * super().project(inputs, masks, training)
+
+    cell = Changed(UNITS, activation="relu" if change == "activation" else "tanh")
+    assert cell.all_steps() is None
+    assert layers.LSTMCell(UNITS).all_steps()
+
+
+def test_an_unknown_implementation_is_refused():
+    with pytest.raises(ValueError, match=r"argument `recurrence`.*'loop'.*got 'quick'"):
+        layers.LSTM(2, recurrence="quick")
+
+
+def test_the_argument_is_saved_only_when_given():
+    assert layers.GRU(2, recurrence="loop").get_config()["recurrence"] == "loop"
+    assert "recurrence" not in layers.GRU(2).get_config()
+    forced = layers.GRU.from_config(layers.GRU(2, recurrence="derived").get_config())
+    assert forced.recurrence == "derived"
+
+
+# --- Where a layer is used -----------------------------------------------------------------
+
+
+def trained(library, xla, **arguments):
+    """The weights of a small model after a few steps of `fit`, started from equal ones."""
+    inputs = keras.Input((5, FEATURES))
+    x = keras.layers.Masking()(inputs)
+    x = library.Bidirectional(library.LSTM(UNITS, return_sequences=True, **arguments))(x)
+    model = keras.Model(inputs, keras.layers.Dense(1)(library.GRU(UNITS, **arguments)(x)))
+    rng = np.random.default_rng(0)
+    model.set_weights([0.5 * rng.normal(size=w.shape) for w in model.get_weights()])
+    x = rng.normal(size=(21, 5, FEATURES)).astype("float32")
+    x[rng.random((21, 5)) < 0.3] = 0
+    model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=xla)
+    history = model.fit(x, x.sum((1, 2)), batch_size=9, epochs=2, shuffle=False, verbose=0)
+    return model.get_weights(), history.history["loss"], model.predict(x, verbose=0)
+
+
+@pytest.mark.parametrize("xla", [False, True])
+def test_fit_ends_where_keras_ends(xla):
+    ours, theirs = trained(layers, xla), trained(keras.layers, False)
+    for a, b in zip(tf.nest.flatten(ours), tf.nest.flatten(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("implementation", FAST)
+def test_eagerly_and_from_a_persistent_tape(implementation):
+    layer, plain = (layers.LSTM(UNITS, recurrence=r) for r in (implementation, "loop"))
+    x = tf.constant(np.random.default_rng(0).normal(size=(2, 3, FEATURES)).astype("float32"))
+    layer(x), plain(x)
+    plain.set_weights(layer.get_weights())
+
+    def gradients(layer):
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            y = layer(x)
+            a, b = tf.reduce_sum(y), tf.reduce_sum(y * y)
+        weights = [w.value for w in layer.weights]
+        return [*tape.gradient(a, [x, *weights]), *tape.gradient(b, [x, *weights])]
+
+    for ours, expected in zip(gradients(layer), gradients(plain), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("implementation", ["loop", *FAST])
+def test_second_derivatives_are_right_or_refused(implementation):
+    layer = layers.LSTM(UNITS, dtype="float64", recurrence=implementation)
+    x = tf.constant(np.random.default_rng(0).normal(size=(2, 3, FEATURES)))
+    layer(x)
+    training = implementation != "fused"
+
+    @tf.function
+    def twice():
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                y = tf.reduce_sum(layer(x, training=training) ** 2)
+            slope = tf.reduce_sum(inner.gradient(y, x) ** 2)
+        return outer.gradient(slope, x)
+
+    if implementation in ("derived", "compiled"):
+        with pytest.raises(NotImplementedError, match='recurrence="loop"'):
+            twice()
+        return
+
+    def slope(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tf.reduce_sum(layer(x) ** 2)
+        return tf.reduce_sum(tape.gradient(y, x) ** 2).numpy()
+
+    step = np.zeros(x.shape)
+    step[1, 2, 0] = 1e-5
+    expected = (slope(x + step) - slope(x - step)) / 2e-5
+    np.testing.assert_allclose(twice()[1, 2, 0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision(policy):
+    x = np.random.default_rng(0).normal(size=(16, 9, FEATURES)).astype("float32")
+    full = layers.LSTM(UNITS)
+    full(x)
+    for implementation in ("loop", "compiled"):
+        layer = layers.LSTM(UNITS, dtype=policy, recurrence=implementation)
+        layer(x)
+        layer.set_weights(full.get_weights())
+
+        @tf.function
+        def gradients(layer):
+            with tf.GradientTape() as tape:
+                total = tf.reduce_sum(tf.cast(layer(x, training=True), "float32") ** 2)
+            return tape.gradient(total, [w.value for w in layer.weights])
+
+        for a, b in zip(gradients(layer), gradients(full), strict=True):
+            assert a.dtype == "float32"
+            np.testing.assert_allclose(a, b, atol=0.05 * np.abs(b).max())
+
+
+def test_stateful_training_carries_the_states_on():
+    x = np.random.default_rng(0).normal(size=(9, 8, FEATURES)).astype("float32")
+    whole = layers.GRU(UNITS, return_sequences=True)
+    whole(x)
+    parts = layers.GRU(UNITS, return_sequences=True, stateful=True)
+    parts(x[:, :4])
+    parts.set_weights(whole.get_weights())
+    parts.reset_state()
+    run = tf.function(lambda x: parts(x, training=True))
+    outputs = np.concatenate([run(x[:, :4]), run(x[:, 4:])], axis=1)
+    np.testing.assert_allclose(outputs, whole(x), rtol=1e-5, atol=1e-5)
+
+
+MIRRORED = """
+import numpy as np, keras, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import layers
+
+def weights(strategy):
+    with strategy.scope():
+        model = keras.Sequential([keras.Input((5, 3)), layers.LSTM(4), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+    x = rng.normal(size=(32, 5, 3)).astype("float32")
+    model.fit(x, x.sum((1, 2)), batch_size=16, epochs=2, shuffle=False, verbose=0)
+    return model.get_weights()
+
+two = weights(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+for a, b in zip(two, weights(tf.distribute.get_strategy())):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+"""
+
+
+def test_mirrored_on_two_devices():
+    subprocess.run([sys.executable, "-c", MIRRORED], cwd=REPOSITORY, check=True)
+
+
+# --- What falls back, and what is built ----------------------------------------------------
+
+
+def test_a_cell_that_reads_a_foreign_variable_gets_its_gradient():
+    scale = keras.Variable(2.0)
+
+    class Foreign(layers.SimpleRNNCell):
+        def update(self, x, states, dot):
+            (h,) = states
+            return (self.activation(x + scale * dot(h, self.recurrent_kernel)),)
+
+    layer = layers.RNN(Foreign(UNITS))
+    x = tf.ones((9, 4, FEATURES))
+    layer(x)
+
+    def gradient():
+        with tf.GradientTape() as tape:
+            y = tf.reduce_sum(layer(x, training=True))
+        return tape.gradient(y, scale.value)
+
+    np.testing.assert_allclose(tf.function(gradient)(), gradient(), rtol=1e-5)
+
+
+def test_the_graph_does_not_grow_with_the_length():
+    def operations(time):
+        layer = layers.LSTM(UNITS)
+        layer.build((None, time, FEATURES))
+
+        @tf.function(input_signature=[tf.TensorSpec((None, time, FEATURES))])
+        def step(x):
+            with tf.GradientTape() as tape:
+                y = tf.reduce_sum(layer(x, training=True))
+            return tape.gradient(y, [w.value for w in layer.weights])
+
+        graph = step.get_concrete_function().graph.as_graph_def()
+        return sum(len(f.node_def) for f in graph.library.function) + len(graph.node)
+
+    assert operations(10) == operations(1000)
+
+
+@pytest.mark.parametrize("name, fused", [("LSTM", True), ("GRU", False)])
+def test_an_exported_model_takes_any_size_and_holds_no_xla(tmp_path, name, fused):
+    layer = getattr(layers, name)(UNITS, return_sequences=True)
+    model = keras.Sequential([keras.Input((None, FEATURES)), layer])
+    model.export(tmp_path, verbose=False)
+    assert ("BlockLSTMV2" in portable_ops(tmp_path)) == fused
+    loaded = tf.saved_model.load(tmp_path)
+    for batch, time in [(0, 2), (1, 1), (1, 7), (3, 2), (halves.SPLIT, 5), (halves.SPLIT + 5, 3)]:
+        x = np.random.default_rng(batch).normal(size=(batch, time, FEATURES)).astype("float32")
+        np.testing.assert_allclose(loaded.serve(x), model(x), rtol=1e-5, atol=1e-5)
+    for batch in (0, 1, halves.SPLIT):
+        assert loaded.serve(tf.zeros((batch, 0, FEATURES))).shape == (batch, 0, UNITS)
