@@ -34,6 +34,7 @@ class Product(NamedTuple):
     gates: tuple[int, int] | None
     operand_size: int
     size: int
+    as_input: bool  # whether its gradient is that of the step's input, being only added to it
 
 
 class Step:
@@ -51,11 +52,13 @@ class Step:
     def __init__(self, cell: Cell, training: bool, weights, sequences, states, mask, drops):
         self.cell, self.training = cell, training
         self.products, self.direct, self.used = [], [], []
-        arguments = weights, sequences[:, 0], states, None if mask is None else mask[:, :1], drops
+        of_rows = sequences[:, 0], states, None if mask is None else mask[:, :1], drops
+        # With the number of rows known, it shows which gradients go on as they came.
         specs = tf.nest.map_structure(
-            lambda t: t if t is None else tf.TensorSpec(t.shape, t.dtype), arguments
+            lambda t: t if t is None else tf.TensorSpec((2, *t.shape[1:]), t.dtype), of_rows
         )
-        first = tf.function(self._look, autograph=False).get_concrete_function(*specs)
+        weights = [tf.TensorSpec(w.shape, w.dtype) for w in weights]
+        first = tf.function(self._look, autograph=False).get_concrete_function(weights, *specs)
         stateful = any(op.op_def.is_stateful for op in first.graph.get_operations())
         self.repeatable = not stateful and not first.captured_inputs
 
@@ -64,11 +67,12 @@ class Step:
         with self.cell.constant_weights(weights):
             x = self.cell.project(inputs, input_masks, self.training)
             new, kept = self.forward(x, states, mask, state_masks)
-            *_, direct, calls = self.backward(x, states, mask, state_masks, kept, weights, new)
+            looked = self.backward(x, states, mask, state_masks, kept, weights, new)
+        dx, _, direct, calls = looked
         self.direct = [k for k, gradient in enumerate(direct) if gradient is not None]
-        for (a, kernel, gates, _), p in zip(calls, kept):
-            state, weight = _place(a, states), _place(kernel, self.cell.weights)
-            self.products.append(Product(state, weight, gates, a.shape[-1], p.shape[-1]))
+        for (a, kernel, gates, dp), p in zip(calls, kept):
+            places = _place(a, states), _place(kernel, self.cell.weights)
+            self.products.append(Product(*places, gates, a.shape[-1], p.shape[-1], dp is dx))
         hoisted = {p.weight for p in self.products if p.weight is not None}
         self.used = sorted(hoisted.union(self.direct))
 
@@ -170,33 +174,36 @@ def recurrence(step: Step, return_sequences: bool, compiled: bool) -> Callable:
         before, kept = [_array(s) for s in before], [_array(p) for p in kept]
         dys = None if dy is None else _array(dy)
         dxs = _empty(size, ds[0], x.shape[2])
-        dps = [_empty(size, ds[0], p.size) for p in products]
+        dps = [_empty(size, ds[0], p.size) for p in products if not p.as_input]
         operands = [_empty(size, ds[0], p.operand_size) for p in products if p.state is None]
-        read = [weights[k] for k in step.direct]
-        direct = [tf.zeros_like(w, _wide(w.dtype)) for w in read]
+        direct = [tf.zeros_like(weights[k], _wide(weights[k].dtype)) for k in step.direct]
+        # Transposed here, once, a matrix is used in the loop as it lies in memory.
+        transposed = [tf.transpose(w) for w in weights]
 
         def body(t, ds, direct, dxs, dps, operands):
             if dys is not None:
                 ds = [ds[0] + dys.read(t), *ds[1:]]
-            dx, ds, more, calls = step.backward(
-                _read(xs, t, length),
-                [array.read(t) for array in before],
-                None if masks is None else masks.read(t),
-                drops,
-                [array.read(t) for array in kept],
-                read,
-                ds,
-            )
+            weights = [tf.transpose(w) for w in transposed]
+            with cell.constant_weights(weights):
+                dx, ds, more, calls = step.backward(
+                    _read(xs, t, length),
+                    [array.read(t) for array in before],
+                    None if masks is None else masks.read(t),
+                    drops,
+                    [array.read(t) for array in kept],
+                    [weights[k] for k in step.direct],
+                    ds,
+                )
             direct = [d + tf.cast(m, d.dtype) for d, m in zip(direct, more)]
-            dps = [array.write(t, dp) for array, (*_, dp) in zip(dps, calls)]
+            own = [dp for p, (*_, dp) in zip(products, calls) if not p.as_input]
+            dps = [array.write(t, dp) for array, dp in zip(dps, own)]
             made = [a for p, (a, *_) in zip(products, calls) if p.state is None]
             operands = [array.write(t, a) for array, a in zip(operands, made)]
             return t - 1, ds, direct, dxs.write(t, dx), dps, operands
 
-        with cell.constant_weights(weights):
-            _, ds, direct, dxs, dps, operands = tf.while_loop(
-                lambda t, *_: t >= 0, body, (length - 1, ds, direct, dxs, dps, operands)
-            )
+        _, ds, direct, dxs, dps, operands = tf.while_loop(
+            lambda t, *_: t >= 0, body, (length - 1, ds, direct, dxs, dps, operands)
+        )
         stacks = [array.stack() for array in dps], [array.stack() for array in operands]
         return dxs.stack()[: tf.shape(x)[0]], ds, direct, *stacks
 
@@ -229,8 +236,9 @@ def recurrence(step: Step, return_sequences: bool, compiled: bool) -> Callable:
                 dx, ds, direct, dps, made = backward(
                     x, mask, drops, weights, length, before, kept, dy, list(ds)
                 )
-                made = iter(made)
+                made, dps = iter(made), iter(dps)
                 operands = [next(made) if p.state is None else before[p.state] for p in products]
+                dps = [dx if p.as_input else next(dps) for p in products]
                 operands, dps = ([a[:length] for a in arrays] for arrays in (operands, dps))
                 dw = step.hoisted(weights, drops, operands, dps)
                 for k, d in zip(step.direct, direct):
