@@ -34,7 +34,7 @@ class Product(NamedTuple):
     gates: tuple[int, int] | None
     operand_size: int
     size: int
-    as_input: bool  # whether its gradient is that of the step's input, being only added to it
+    added: bool  # whether it is but added to x: their gradients are one, and so is what is kept
 
 
 class Step:
@@ -147,26 +147,32 @@ def recurrence(step: Step, return_sequences: bool, compiled: bool) -> Callable:
     Args:
         compiled: Whether XLA compiles the loops.
     """
-    cell = step.cell
-    products = step.products
+    cell, products = step.cell, step.products
+    added = any(p.added for p in products)
+    others = [p for p in products if not p.added]
 
     def forward(x, states, mask, drops, weights, length):
         size = _places(x)
         xs, masks = _array(x), None if mask is None else _array(mask)
         before = [_empty(size + 1, s, s.shape[1]).write(0, s) for s in states]
-        kept = [_empty(size, states[0], p.size) for p in products]
+        kept = [_empty(size, states[0], p.size) for p in others]
+        sums = [_empty(size, states[0], x.shape[2])] if added else []
 
-        def body(t, states, before, kept):
-            mask_t = None if masks is None else masks.read(t)
-            states, made = step.forward(_read(xs, t, length), states, mask_t, drops)
+        def body(t, states, before, kept, sums):
+            mask_t, x_t = None if masks is None else masks.read(t), _read(xs, t, length)
+            states, made = step.forward(x_t, states, mask_t, drops)
             before = [array.write(t + 1, s) for array, s in zip(before, states)]
-            return t + 1, states, before, [a.write(t, p) for a, p in zip(kept, made)]
+            apart = [p for q, p in zip(products, made) if not q.added]
+            x_t = sum((p for q, p in zip(products, made) if q.added), x_t)
+            kept = [array.write(t, p) for array, p in zip(kept, apart)]
+            return t + 1, states, before, kept, [array.write(t, x_t) for array in sums]
 
         with cell.constant_weights(weights):
-            _, states, before, kept = tf.while_loop(
-                lambda t, *_: t < length, body, (0, states, before, kept)
+            _, states, before, kept, sums = tf.while_loop(
+                lambda t, *_: t < length, body, (0, states, before, kept, sums)
             )
-        return states, [array.stack() for array in before], [array.stack() for array in kept]
+        x = sums[0].stack() if added else None  # None: as it was
+        return states, [array.stack() for array in before], [array.stack() for array in kept], x
 
     def backward(x, mask, drops, weights, length, before, kept, dy, ds):
         size = _places(x)
@@ -174,7 +180,7 @@ def recurrence(step: Step, return_sequences: bool, compiled: bool) -> Callable:
         before, kept = [_array(s) for s in before], [_array(p) for p in kept]
         dys = None if dy is None else _array(dy)
         dxs = _empty(size, ds[0], x.shape[2])
-        dps = [_empty(size, ds[0], p.size) for p in products if not p.as_input]
+        dps = [_empty(size, ds[0], p.size) for p in others]
         operands = [_empty(size, ds[0], p.operand_size) for p in products if p.state is None]
         direct = [tf.zeros_like(weights[k], _wide(weights[k].dtype)) for k in step.direct]
         # Transposed here, once, a matrix is used in the loop as it lies in memory.
@@ -184,18 +190,20 @@ def recurrence(step: Step, return_sequences: bool, compiled: bool) -> Callable:
             if dys is not None:
                 ds = [ds[0] + dys.read(t), *ds[1:]]
             weights = [tf.transpose(w) for w in transposed]
+            x_t, apart = _read(xs, t, length), iter([array.read(t) for array in kept])
+            made = [tf.zeros_like(x_t) if p.added else next(apart) for p in products]
             with cell.constant_weights(weights):
                 dx, ds, more, calls = step.backward(
-                    _read(xs, t, length),
+                    x_t,
                     [array.read(t) for array in before],
                     None if masks is None else masks.read(t),
                     drops,
-                    [array.read(t) for array in kept],
+                    made,
                     [weights[k] for k in step.direct],
                     ds,
                 )
             direct = [d + tf.cast(m, d.dtype) for d, m in zip(direct, more)]
-            own = [dp for p, (*_, dp) in zip(products, calls) if not p.as_input]
+            own = [dp for p, (*_, dp) in zip(products, calls) if not p.added]
             dps = [array.write(t, dp) for array, dp in zip(dps, own)]
             made = [a for p, (a, *_) in zip(products, calls) if p.state is None]
             operands = [array.write(t, a) for array, a in zip(operands, made)]
@@ -205,7 +213,7 @@ def recurrence(step: Step, return_sequences: bool, compiled: bool) -> Callable:
             lambda t, *_: t >= 0, body, (length - 1, ds, direct, dxs, dps, operands)
         )
         stacks = [array.stack() for array in dps], [array.stack() for array in operands]
-        return dxs.stack()[: tf.shape(x)[0]], ds, direct, *stacks
+        return dxs.stack(), ds, direct, *stacks
 
     if compiled:
         forward = tf.function(forward, jit_compile=True, autograph=False)
@@ -226,8 +234,10 @@ def recurrence(step: Step, return_sequences: bool, compiled: bool) -> Callable:
         def run(*arguments):
             # An eager tape would record the loops too, in vain, if it were not for this.
             x, states, weights = tf.nest.map_structure(tf.stop_gradient, arguments)
-            last, before, kept = forward(x, states, mask, drops, weights, length)
-            outputs = before[0][1 : tf.shape(x)[0] + 1] if return_sequences else last[0]
+            size = tf.shape(x)[0]
+            last, before, kept, sums = forward(x, states, mask, drops, weights, length)
+            x = x if sums is None else sums
+            outputs = before[0][1 : size + 1] if return_sequences else last[0]
 
             @tf.custom_gradient
             def once(dy, *ds):
@@ -238,13 +248,13 @@ def recurrence(step: Step, return_sequences: bool, compiled: bool) -> Callable:
                 )
                 made, dps = iter(made), iter(dps)
                 operands = [next(made) if p.state is None else before[p.state] for p in products]
-                dps = [dx if p.as_input else next(dps) for p in products]
+                dps = [dx if p.added else next(dps) for p in products]
                 operands, dps = ([a[:length] for a in arrays] for arrays in (operands, dps))
                 dw = step.hoisted(weights, drops, operands, dps)
                 for k, d in zip(step.direct, direct):
                     d = tf.cast(d, weights[k].dtype)
                     dw[k] = d if dw[k] is None else dw[k] + d
-                return (dx, *ds, *[dw[k] for k in step.used]), _no_second_derivative
+                return (dx[:size], *ds, *[dw[k] for k in step.used]), _no_second_derivative
 
             def gradient(*upstream):
                 dx, *rest = once(*upstream)
