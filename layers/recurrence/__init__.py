@@ -100,10 +100,11 @@ def run(
         return execute
 
     xla, how = _inside_xla(), {"training": training, "return_sequences": return_sequences}
-    stepwise = xla and not training
+    step_by_step = unroll or tf.executing_eagerly()
+    stepwise = not (training or step_by_step)
     looped = batch_first(loop.recurrence(cell, **how, unroll=unroll, stepwise=stepwise))
-    in_one = unroll or xla or tf.executing_eagerly() or _on_gpu()
-    chosen, fast = looped if in_one or training else in_halves(looped), None
+    in_one = step_by_step or xla or _on_gpu()
+    chosen, fast = looped, None
     if implementation == "fused" and cell.all_steps() and drops == (None, None):
         fast = batch_first(fused.recurrence(cell, return_sequences))
     elif implementation == "compiled" and not training:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-SPLIT = 8  # rows; fewer are faster in one loop
+SPLIT = 16  # rows; fewer are faster in one loop
 
 
 def in_halves(execute: Callable, always: bool = False) -> Callable:

@@ -19,8 +19,8 @@ def recurrence(
 
     Args:
         unroll: Whether to build every step into the graph instead of a loop.
-        stepwise: Whether to project the inputs step by step, and not all at once. It is
-            what XLA is faster with.
+        stepwise: Whether to project the inputs step by step, and not all at once: faster
+            in a graph that has no gradient to find, as nothing is stored for all steps.
 
     Returns:
         A function of
