@@ -154,6 +154,22 @@ class Cell(keras.Layer):
         """
         return None
 
+    cudnn_mode = None  # what cuDNN calls this very cell, if it has it: "lstm", "gru", …
+
+    def cudnn_weights(self) -> list[tf.Tensor]:
+        """The weights as cuDNN takes them, for a cell with a `cudnn_mode`.
+
+        Returns:
+            For each gate in cuDNN's order its matrix for the input, (features, units); for
+            each its matrix for the state, (units, units); for each the input's bias, (units,);
+            for each the state's.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no `cudnn_mode`.")
+
+    def steps_as(self, cls: type) -> bool:
+        """Whether a step is that of `cls`, neither of its halves changed by a subclass."""
+        return (type(self).update, type(self).project) == (cls.update, cls.project)
+
     # --- Weights -------------------------------------------------------------------
 
     @property

@@ -91,6 +91,21 @@ class GRUCell(Cell):
         return (keep * h + (1 - keep) * new,)
 
     @property
+    def cudnn_mode(self):
+        usual = keras.activations.tanh, keras.activations.sigmoid
+        activations = self.activation, self.recurrent_activation
+        return (
+            "gru" if self.steps_as(GRUCell) and self.reset_after and activations == usual else None
+        )
+
+    def cudnn_weights(self):
+        bias = self.bias if self.use_bias else ops.zeros((2, 3 * self.units), self.compute_dtype)
+        weights = self.kernel, self.recurrent_kernel, bias[0], bias[1]
+        gates = [ops.split(w, 3, axis=-1) for w in weights]
+        sign = 1 if self.update_gate == "keep" else -1  # σ(−a) = 1 − σ(a)
+        return [gate for z, r, new in gates for gate in (r, sign * z, new)]
+
+    @property
     def bias_shape(self):
         return (2, 3 * self.units) if self.reset_after else super().bias_shape
 

@@ -65,12 +65,7 @@ class LSTMCell(Cell):
         return o * self.activation(c), c
 
     def all_steps(self):
-        if (type(self).update, type(self).project) != (LSTMCell.update, Cell.project):
-            return None
-        activations = keras.activations.tanh, keras.activations.sigmoid
-        if (self.activation, self.recurrent_activation) != activations:
-            return None
-        if self.compute_dtype != "float32":
+        if not self.cudnn_mode or self.compute_dtype != "float32":
             return None
 
         def all_steps(inputs, states):
@@ -91,6 +86,17 @@ class LSTMCell(Cell):
             return results.h, results.cs
 
         return all_steps
+
+    @property
+    def cudnn_mode(self):
+        usual = keras.activations.tanh, keras.activations.sigmoid
+        activations = self.activation, self.recurrent_activation
+        return "lstm" if self.steps_as(LSTMCell) and activations == usual else None
+
+    def cudnn_weights(self):
+        bias = self.bias if self.use_bias else ops.zeros(4 * self.units, self.compute_dtype)
+        weights = self.kernel, self.recurrent_kernel, bias, ops.zeros_like(bias)
+        return [gate for w in weights for gate in ops.split(w, 4, axis=-1)]  # in the same order
 
     def initial_bias(self, shape, dtype=None):
         if not self.unit_forget_bias:

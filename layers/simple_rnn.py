@@ -7,6 +7,7 @@ V (hidden to output) is a `keras.layers.Dense` on top.
 """
 
 import keras
+from keras import ops
 
 from layers.cell import Cell
 from layers.rnn import CellLayer
@@ -22,6 +23,15 @@ class SimpleRNNCell(Cell):
     def update(self, x, states, dot):
         (h,) = states
         return (self.activation(x + dot(h, self.recurrent_kernel)),)
+
+    @property
+    def cudnn_mode(self):
+        modes = {keras.activations.tanh: "rnn_tanh", keras.activations.relu: "rnn_relu"}
+        return modes.get(self.activation) if self.steps_as(SimpleRNNCell) else None
+
+    def cudnn_weights(self):
+        bias = self.bias if self.use_bias else ops.zeros(self.units, self.compute_dtype)
+        return [self.kernel, self.recurrent_kernel, bias, ops.zeros_like(bias)]
 
 
 @keras.saving.register_keras_serializable(package="layers")

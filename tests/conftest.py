@@ -58,16 +58,33 @@ np.savez(folder + "/outputs.npz", **{k: text(v.numpy()) for k, v in outputs.item
     return dict(np.load(folder / "outputs.npz"))
 
 
+def saved_model(version: Path) -> saved_model_pb2.SavedModel:
+    return saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
+
+
 def portable_ops(version: Path) -> set[str]:
-    """The operations of a SavedModel, all of which must run on any CPU, without Python."""
-    saved = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
-    graphs = [meta.graph_def for meta in saved.meta_graphs]
-    functions = [f for graph in graphs for f in graph.library.function]
-    nodes = [n for graph in graphs for n in graph.node]
-    nodes += [n for function in functions for n in function.node_def]
-    compiled = [x for x in (*functions, *nodes) if x.attr["_XlaMustCompile"].b]
+    """The operations of a SavedModel, all of which must run on any CPU, without Python.
+
+    Functions that run only once a loader has found a GPU are left out.
+    """
+    graphs = [meta.graph_def for meta in saved_model(version).meta_graphs]
+    functions = {f.signature.name: f for graph in graphs for f in graph.library.function}
+
+    def called(node):
+        for value in node.attr.values():
+            names = [node.op, value.func.name, *(f.name for f in value.list.func)]
+            yield from (name for name in names if name in functions)
+
+    nodes, reached = [n for graph in graphs for n in graph.node], {}
+    for node in nodes:  # grows
+        for name in called(node):
+            if name not in reached:
+                reached[name] = functions[name]
+                assert reached[name].attr["api_preferred_device"].s != b"GPU", name
+                nodes.extend(reached[name].node_def)
+    compiled = [x for x in (*reached.values(), *nodes) if x.attr["_XlaMustCompile"].b]
     assert not compiled, f"bound to XLA: {compiled[0]}"
-    ops = {node.op for node in nodes} - {f.signature.name for f in functions}
+    ops = {node.op for node in nodes} - set(functions)
     for op in ops:
         assert "PyFunc" not in op and "Cudnn" not in op, op
         assert op_def_registry.get(op) is not None, f"{op} is no operation of TensorFlow"

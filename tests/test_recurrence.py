@@ -163,6 +163,7 @@ def test_a_known_length_stays_known(implementation):
 
 def test_which_one_runs():
     lstm, gru = layers.LSTMCell(UNITS), layers.GRUCell(UNITS)
+    peephole = layers.PeepholeLSTMCell(UNITS)
     chosen = {}
 
     def look(key, cell, training, length=9):
@@ -173,7 +174,8 @@ def test_which_one_runs():
     tf.function(lambda: look("training", lstm, True))()
     tf.function(lambda: look("training, any length", lstm, True, None))()
     tf.function(lambda: look("inference, LSTM", lstm, False))()
-    tf.function(lambda: look("inference, another", gru, False))()
+    tf.function(lambda: look("inference, GRU", gru, False))()
+    tf.function(lambda: look("inference, another", peephole, False))()
     tf.function(lambda: look("training, inside XLA", lstm, True), jit_compile=True)()
     tf.function(lambda: look("inference, inside XLA", lstm, False), jit_compile=True)()
     assert chosen == {
@@ -181,8 +183,9 @@ def test_which_one_runs():
         "training": "compiled",
         "training, any length": "loop",
         "inference, LSTM": "fused",
-        "inference, another": "loop",
+        "inference, GRU": "fused",
         "training, inside XLA": "derived",
+        "inference, another": "loop",
         "inference, inside XLA": "loop",
     }
 

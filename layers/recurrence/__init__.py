@@ -11,7 +11,8 @@ All implementations give the same numbers; `choose` says which runs where:
     "loop"        loop.py       a plain loop, differentiated by TensorFlow
     "derived"     derived.py    a backward pass of its own, for any cell
     "compiled"                  with XLA: "derived" in training, else "loop"
-    "fused"       fused.py      TensorFlow's operation for a whole LSTM
+    "fused"       fused.py      TensorFlow's operation for all steps of an LSTM, in inference;
+                  cudnn.py      on a GPU, cuDNN's for an LSTM, a GRU or a plain RNN
 
 Masks: a masked step leaves the states as they were. Its output repeats the one before
 (zeros before the first step that counts), or is zero with `zero_output_for_mask`; the
@@ -22,7 +23,7 @@ import tensorflow as tf
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 from layers.cell import Cell
-from layers.recurrence import derived, fused, loop
+from layers.recurrence import cudnn, derived, fused, loop
 from layers.recurrence.halves import in_halves
 
 IMPLEMENTATIONS = ("loop", "derived", "compiled", "fused")
@@ -42,7 +43,7 @@ def choose(cell: Cell, length: int | None, training: bool, unroll: bool) -> str:
         return "derived" if training else "loop"
     if training:
         return "loop" if length is None else "compiled"
-    return "fused" if cell.all_steps() else "loop"
+    return "fused" if cell.all_steps() or cell.cudnn_mode else "loop"
 
 
 def run(
@@ -75,6 +76,7 @@ def run(
         (outputs, states): (batch, time, units), or (batch, units) without
         `return_sequences`; and the last states.
     """
+    asked = implementation is not None
     implementation = implementation or choose(cell, sequences.shape[1], training, unroll)
     sequences = tf.cast(sequences, cell.compute_dtype)
     states = [tf.cast(state, cell.compute_dtype) for state in states]
@@ -105,11 +107,17 @@ def run(
     looped = batch_first(loop.recurrence(cell, **how, unroll=unroll, stepwise=stepwise))
     in_one = step_by_step or xla or _on_gpu()
     chosen, fast = looped, None
-    if implementation == "fused" and cell.all_steps() and drops == (None, None):
-        fast = batch_first(fused.recurrence(cell, return_sequences))
+    if implementation == "fused" and drops == (None, None):
+        if cell.all_steps():
+            fast = batch_first(fused.recurrence(cell, return_sequences))
+            fast = fast if asked else fused.for_few_rows(fast, looped)
+        if cell.cudnn_mode and not (xla or step_by_step):
+            on_cudnn = batch_first(cudnn.recurrence(cell, return_sequences))
+            fast = cudnn.on_any_device(fast or looped, on_cudnn)
     elif implementation == "compiled" and not training:
         fast = loop.recurrence(cell, **how, stepwise=True)
         fast = batch_first(tf.function(fast, jit_compile=True, autograph=False))
+        fast = fast if in_one else in_halves(fast)
     elif implementation in ("derived", "compiled"):
         step = derived.Step(cell, training, weights, *arguments)
         if step.repeatable:
@@ -117,7 +125,7 @@ def run(
             chosen = batch_first(chosen)
             chosen = chosen if in_one else in_halves(chosen, always=True)
     if fast:
-        chosen = loop.differentiable(fast if in_one else in_halves(fast), looped)
+        chosen = loop.differentiable(fast, looped)
     outputs, states = chosen(weights, *arguments)
     if return_sequences:
         outputs.set_shape((*sequences.shape[:2], None))

@@ -1,0 +1,71 @@
+"""A recurrence that runs on cuDNN wherever it finds an NVIDIA GPU, and elsewhere without.
+
+Two functions are put into the graph, which say that they implement the same, each for a
+device. The one for a CPU is called. When a graph is loaded, TensorFlow's implementation
+selector looks at the device of the call, and puts the function for a GPU there if it is one.
+So one SavedModel serves both, and a loader that selects nothing runs what runs anywhere.
+
+cuDNN takes masks that keep the front of a row. Here any mask will do: as in `fused.py`, the
+steps that count are moved to the front, and what came out is put back where they were.
+"""
+
+import uuid
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from layers.cell import Cell
+from layers.recurrence.fused import at_steps, in_front
+
+
+def on_any_device(portable: Callable, on_cudnn: Callable) -> Callable:
+    """`portable`, with `on_cudnn` in its place on a GPU.
+
+    Both are functions of (weights, sequences, …), and compute the same.
+    """
+
+    def unless_empty(*arguments):  # of no rows or no steps, cuDNN knows nothing
+        some = tf.size(arguments[1]) > 0
+        return tf.cond(some, lambda: on_cudnn(*arguments), lambda: portable(*arguments))
+
+    def execute(*arguments):
+        name = f"recurrence_{uuid.uuid4().hex}"  # two calls must not be taken for each other
+
+        def implementation(function, device):
+            attributes = {"api_implements": name, "api_preferred_device": device}
+            return tf.function(function, autograph=False, experimental_attributes=attributes)
+
+        implementation(unless_empty, "GPU").get_concrete_function(*arguments).add_to_graph()
+        return implementation(portable, "CPU")(*arguments)
+
+    return execute
+
+
+def recurrence(cell: Cell, return_sequences: bool) -> Callable:
+    """As `loop.recurrence`, for a cell with a `cudnn_mode`; alone, it has no gradient."""
+
+    def execute(weights, inputs, states, mask, _):
+        length, rows = tf.shape(inputs)[0], tf.shape(inputs)[1]
+        in_all = tf.fill([rows], length)
+        if mask is not None:
+            inputs, done, in_all = in_front(inputs, mask)
+        with cell.constant_weights(weights):
+            vectors = [tf.reshape(tf.transpose(w), [-1]) for w in cell.cudnn_weights()]
+        outputs, *last, _, _ = tf.raw_ops.CudnnRNNV3(
+            input=inputs,
+            input_h=states[0][None],
+            input_c=states[-1][None],  # only an LSTM's is looked at
+            params=tf.concat(vectors, 0),
+            sequence_lengths=tf.maximum(in_all, 1),  # it refuses a row without any step
+            rnn_mode=cell.cudnn_mode,
+            is_training=False,
+        )
+        ends = zip(states, last)
+        last = [tf.where(in_all[:, None] > 0, after[0], before) for before, after in ends]
+        if not return_sequences:
+            return last[0], last
+        if mask is not None:
+            outputs = at_steps(done, tf.concat([states[0][None], outputs], 0))
+        return outputs, last
+
+    return execute
