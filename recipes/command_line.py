@@ -41,6 +41,7 @@ def parser(
         default=REPOSITORY / "saved_models",
         help=f"where {recipe}/VERSION is exported to; default: saved_models in the repository",
     )
+    add("--keep", type=positive, help="exported versions that stay; default: all")
     found.set_defaults(recipe=recipe, epochs_of=epochs)
     return found
 

@@ -215,7 +215,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"  {name:22} MSE {score['mse']:.4f}  MAE {score['mae']:.4f}")
 
     served = signatures(model, mean, std)
-    version = publishing.publish(model, args.saved_models / args.recipe, served)
+    version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)
     window, truth = (x[:1] for x in next(iter(test)))
     predicted = served["serving_default"][0](window)["forecast"]
     title = f"{args.dataset}, {args.cell}: the first window of the test months"

@@ -114,7 +114,8 @@ class Spelling(keras.layers.Layer):
         self.size, self.longest = 2 * units, longest
         self.number = keras.layers.StringLookup(vocabulary=letters, mask_token="")
         self.embed = keras.layers.Embedding(self.number.vocabulary_size(), 32)
-        self.read = layers.Bidirectional(command_line.CELLS[cell](units))
+        # Every batch has another number of different words: too many for XLA to compile for.
+        self.read = layers.Bidirectional(command_line.CELLS[cell](units, recurrence="loop"))
 
     def build(self, input_shape):
         self.embed.build((None, None))
@@ -272,7 +273,7 @@ def main(argv: list[str] | None = None) -> None:
     )
 
     served = signatures(model, tags)
-    version = publishing.publish(model, args.saved_models / args.recipe, served)
+    version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)
     print(f"Exported to {version}; pictures and metrics are in {args.output}.")
     answer = served["serving_default"][0](tf.constant([EXAMPLE]))
     for word, tag in zip(answer["words"].numpy()[0], answer["tags"].numpy()[0]):

@@ -1,49 +1,81 @@
 """SavedModels in TF Serving's layout: saved_models/RECIPE/VERSION.
 
-A version is written beside and renamed: it is there whole or not at all. Versions
-count up; who comes second in a race takes the next number.
+A version is written beside and renamed: it is there whole or not at all, even if its writer
+is killed. Versions count up; whoever publishes at the same time takes the next number. The
+system holds a lock only as long as its process lives, so what a killed one left is known by
+its lock being free.
 """
 
+import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 
-def publish(model: keras.Model, folder: Path, signatures: dict) -> Path:
+def publish(model: keras.Model, folder: Path, signatures: dict, keep: int | None = None) -> Path:
     """Exports `model` as the next version in `folder`.
 
     Args:
         signatures: For each signature's name, (function, {input name: tf.TensorSpec}).
             The function takes the inputs by name and returns a dict of named outputs.
+        keep: How many versions stay, the new one among them; None: all.
 
     Returns:
         The folder of the new version.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
-    try:
+    with contextlib.ExitStack() as until_done:
+        with locked(folder):
+            remove_what_was_left(folder)
+            beside = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+            until_done.enter_context(locked(beside))
+        until_done.callback(shutil.rmtree, beside)
         archive = keras.export.ExportArchive()
         archive.track(model)
         for name, (function, specs) in signatures.items():
             named = [tf.TensorSpec(s.shape, s.dtype, name=n) for n, s in specs.items()]
             archive.add_endpoint(name, function, input_signature=named)
         archive.write_out(beside / "model", verbose=False)
-        return _rename_to_next_version(beside / "model", folder)
+        return put_in_place(beside / "model", folder, keep)
+
+
+def put_in_place(written: Path, folder: Path, keep: int | None = None) -> Path:
+    """Makes `written` the next version in `folder`, and leaves `keep` of them."""
+    with locked(folder):
+        versions = sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+        version = folder / str(max(versions, default=0) + 1)
+        os.rename(written, version)
+        for old in versions[: len(versions) + 1 - keep] if keep else []:
+            # Out of sight at once: half of a version is never seen.
+            away = tempfile.mkdtemp(prefix=".writing-", dir=folder)
+            os.rename(folder / str(old), Path(away) / "model")
+            shutil.rmtree(away)
+    return version
+
+
+def remove_what_was_left(folder: Path) -> None:
+    """Deletes what processes that were killed have left in `folder`."""
+    for left in folder.glob(".writing-*"):
+        with contextlib.suppress(BlockingIOError, FileNotFoundError), locked(left, wait=False):
+            shutil.rmtree(left)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, wait: bool = True) -> Iterator[None]:
+    """Inside, `folder` is locked, for whoever else asks.
+
+    Raises:
+        BlockingIOError: If another has it, and not `wait`.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
     finally:
-        shutil.rmtree(beside)
-
-
-def _rename_to_next_version(written: Path, folder: Path) -> Path:
-    while True:
-        version = max((int(p.name) for p in folder.iterdir() if p.name.isdigit()), default=0) + 1
-        try:
-            os.rename(written, folder / str(version))
-        except OSError:
-            if not (folder / str(version)).exists():
-                raise
-        else:
-            return folder / str(version)
+        os.close(handle)

@@ -148,7 +148,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"Test: {test['accuracy']:.2%} of {test['reviews']} reviews are classified correctly.")
 
     served = signatures(model)
-    version = publishing.publish(model, args.saved_models / args.recipe, served)
+    version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)
     print(f"Exported to {version}; pictures and metrics are in {args.output}.")
     for sentence in ("The film was good, not bad.", "The film was bad, not good."):
         answer = served["serving_default"][0](tf.constant([sentence]))

@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 
 # Where things lie does not make a run another one.
-PLACES = ("output", "saved_models", "csv")
+PLACES = ("output", "saved_models", "keep", "csv")
 
 
 def fit(

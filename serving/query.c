@@ -62,11 +62,8 @@ static TF_Tensor* read_tensor(TF_DataType type, const char* name) {
     count *= n;
     text = end;
   }
-  TF_Tensor* tensor = TF_AllocateTensor(type, dims, rank, count * TF_DataTypeSize(type));
-  if (type == TF_STRING) {
-    TF_DeleteTensor(tensor);
-    tensor = TF_AllocateTensor(type, dims, rank, count * sizeof(TF_TString));
-  }
+  size_t size = type == TF_STRING ? sizeof(TF_TString) : TF_DataTypeSize(type);
+  TF_Tensor* tensor = TF_AllocateTensor(type, dims, rank, count * size);
   void* data = TF_TensorData(tensor);
   for (int64_t i = 0; i < count; i++) {
     if (!(text = line())) fail(name, "too few elements");

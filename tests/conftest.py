@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import kernels, op_def_registry
 
@@ -56,6 +58,48 @@ np.savez(folder + "/outputs.npz", **{k: text(v.numpy()) for k, v in outputs.item
         [sys.executable, "-c", script, arguments], check=True, cwd=folder, env=environment
     )
     return dict(np.load(folder / "outputs.npz"))
+
+
+@pytest.fixture(scope="session")
+def c_program(tmp_path_factory):
+    """serving/query.c, compiled against the TensorFlow that is installed."""
+    compiler = shutil.which("cc")
+    if not compiler:
+        pytest.skip("there is no C compiler")
+    library = tf.sysconfig.get_lib()
+    linked = ["-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2"]
+    program = tmp_path_factory.mktemp("c") / "query"
+    subprocess.run(
+        [compiler, "-Wall", "-Wextra", "-Werror", "-I", tf.sysconfig.get_include(), "-o", program,
+         REPOSITORY / "serving/query.c", "-L", library, *linked, f"-Wl,-rpath,{library}"],
+        check=True,
+    )  # fmt: skip
+    return program
+
+
+def ask_in_c(program: Path, version: Path, signature: str, inputs: dict) -> dict[str, np.ndarray]:
+    """As `ask`, without Python: through TensorFlow's C API."""
+    definition = saved_model(version).meta_graphs[0].signature_def[signature]
+    names = {name: tensor.name for name, tensor in definition.outputs.items()}
+    lines = []
+    for name, value in inputs.items():
+        value = np.asarray(value)
+        lines += [definition.inputs[name].name, " ".join(map(str, value.shape))]
+        lines += [f"{x:.9g}" if value.dtype.kind == "f" else str(x) for x in value.ravel()]
+    done = subprocess.run(
+        [program, version, *names.values()], check=True, capture_output=True, text=True,
+        input="\n".join(lines) + "\n",
+    )  # fmt: skip
+    found, rest = {}, done.stdout.splitlines()
+    for name, tensor in names.items():
+        (given, shape), rest = rest[:2], rest[2:]
+        assert given == tensor
+        shape = [int(n) for n in shape.split()]
+        count = int(np.prod(shape))
+        kind = str if definition.outputs[name].dtype == tf.string.as_datatype_enum else float
+        found[name] = np.array([kind(x) for x in rest[:count]]).reshape(shape)
+        rest = rest[count:]
+    return found
 
 
 def saved_model(version: Path) -> saved_model_pb2.SavedModel:

@@ -1,8 +1,11 @@
 """Versions appear whole, count up, and leave nothing behind when they fail."""
 
+import multiprocessing
 import threading
+from multiprocessing.pool import ThreadPool
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -44,31 +47,67 @@ def test_a_failure_leaves_nothing(model, tmp_path):
     assert list((tmp_path / "m").iterdir()) == []
 
 
-def test_who_comes_second_takes_the_next_number(model, tmp_path, monkeypatch):
-    """Both see the same highest version before either renames."""
-    both_counted = threading.Barrier(2)
-    rename, calls = publishing.os.rename, []
-
-    def wait_and_rename(source, target):
-        calls.append(target)
-        if len(calls) <= 2:
-            both_counted.wait(timeout=60)
-        rename(source, target)
-
-    monkeypatch.setattr(publishing.os, "rename", wait_and_rename)
-    folders = [tmp_path / "written", tmp_path / "too"]
-    for folder in folders:
-        folder.mkdir()
-        (folder / "saved_model.pb").write_text(folder.name)
+def test_whoever_comes_at_the_same_time_takes_the_next_number(tmp_path):
     (tmp_path / "m").mkdir()
-    threads = [
-        threading.Thread(target=publishing._rename_to_next_version, args=(f, tmp_path / "m"))
-        for f in folders
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["1", "2"]
-    written = {(p / "saved_model.pb").read_text() for p in (tmp_path / "m").iterdir()}
-    assert written == {"written", "too"}
+    names = [f"written {k}" for k in range(8)]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "saved_model.pb").write_text(name)
+    with ThreadPool(len(names)) as pool:
+        pool.map(lambda n: publishing.put_in_place(tmp_path / n, tmp_path / "m"), names)
+    versions = sorted((tmp_path / "m").iterdir())
+    assert [p.name for p in versions] == list("12345678")
+    assert sorted((p / "saved_model.pb").read_text() for p in versions) == names
+
+
+def test_old_versions_go(model, tmp_path):
+    for _ in range(4):
+        publishing.publish(model, tmp_path, signatures(model), keep=2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["3", "4"]
+
+
+def test_what_another_is_writing_stays(tmp_path):
+    for name in (".writing-now", ".writing-left"):
+        (tmp_path / name).mkdir()
+    with publishing.locked(tmp_path / ".writing-now"):
+        publishing.remove_what_was_left(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [".writing-now"]
+
+
+def publish_small(folder):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
+    for _ in range(100):
+        publishing.publish(model, folder, signatures(model), keep=2)
+
+
+def test_killed_at_any_moment_only_whole_versions_are_seen(model, tmp_path):
+    """30 times; a reader loads whatever it sees meanwhile."""
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["recipes.publishing"])
+    done, loaded, failures = threading.Event(), set(), []
+
+    def read():
+        while not done.is_set():
+            for version in [p for p in tmp_path.iterdir() if p.name.isdigit()]:
+                try:
+                    answer = tf.saved_model.load(version).signatures["twice"](x=tf.ones([1, 2]))
+                    np.testing.assert_allclose(answer["y"], [[4]])
+                    loaded.add(int(version.name))
+                except Exception as error:  # it may have been the oldest, and be gone by now
+                    if version.exists():
+                        failures.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        process = processes.Process(target=publish_small, args=(tmp_path,))
+        process.start()
+        process.join(1 + 2 * rng.random())
+        process.kill()
+        process.join()
+    done.set()
+    reader.join()
+    assert not failures and len(loaded) > 5
+    publishing.publish(model, tmp_path, signatures(model), keep=1)
+    assert len(list(tmp_path.iterdir())) == 1

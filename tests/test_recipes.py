@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import REPOSITORY, ask, portable_ops
+from conftest import REPOSITORY, ask, ask_in_c, portable_ops
 
 from recipes import command_line, forecasting, pos_tagging, sentiment
 
@@ -99,6 +99,32 @@ def test_saved_model_answers_as_the_recipe_does(run, tmp_path):
         best = model.predict(tf.constant(words.tolist())).argmax(-1)
         expected = np.where(words == "", "", np.take(tags, best))
         np.testing.assert_array_equal(answer["tags"], expected)
+
+
+def test_without_python_it_answers_the_same(run, c_program, tmp_path):
+    recipe, folder, _ = run
+    sentences = {
+        "sentences": ["I saw a saw .", "", "Ça, c'est bon 🙂", "The film was good, not bad."]
+    }
+    given = {
+        "sentiment": {"serving_default": sentences},
+        "pos_tagging": {
+            "serving_default": sentences,
+            "words": {"words": [["I", "saw", "a", "saw"], ["Saws", ".", "", ""]]},
+        },
+        "forecasting": {
+            "serving_default": {"window": forecasting.load("sample", None, 0)[0][:96][None]}
+        },
+    }[recipe]
+    for signature, inputs in given.items():
+        expected = ask(folder / "saved_models" / recipe / "1", signature, inputs, tmp_path)
+        answer = ask_in_c(c_program, folder / "saved_models" / recipe / "1", signature, inputs)
+        assert answer.keys() == expected.keys()
+        for name, value in expected.items():
+            if value.dtype.kind == "U":
+                np.testing.assert_array_equal(answer[name], value)
+            else:
+                np.testing.assert_allclose(answer[name], value, rtol=1e-5, atol=1e-5)
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path):
