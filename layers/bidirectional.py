@@ -11,6 +11,8 @@ the order of the input before they are merged.
 import keras
 import tensorflow as tf
 
+from layers.recurrence import halves
+
 
 @keras.saving.register_keras_serializable(package="layers")
 class Bidirectional(keras.layers.Bidirectional):
@@ -38,7 +40,10 @@ class Bidirectional(keras.layers.Bidirectional):
     ) -> tf.Tensor | tuple[tf.Tensor, ...]:
         if initial_state is not None:
             self._check_states(initial_state)
-        return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+        with halves.left_whole():
+            return super().call(
+                sequences, initial_state=initial_state, mask=mask, training=training
+            )
 
     def _check_states(self, initial_state):
         expected = len(self.forward_layer.state_size) + len(self.backward_layer.state_size)

@@ -3,7 +3,7 @@
 A recurrent step multiplies its input and its state by matrices, and then does
 something small and elementwise with the products. A cell says which:
 
-    x_t  = project(input_t)                  linear; done for all time steps at once
+    x_t  = project(input_t)                  linear; done for many time steps at once
     s_t  = update(x_t, s_{t-1}, dot)         pointwise, around `dot(h_{t-1}, kernel)`
 
 `layers/recurrence/` runs the two over time and knows nothing else of a cell. It relies on
@@ -106,7 +106,7 @@ class Cell(keras.Layer):
         """The input's share of the pre-activations: inputs · kernel + bias.
 
         Whatever else a step needs that no state goes into, noise for instance, belongs
-        here too, as further columns, drawn for all steps at once.
+        here too, as further columns.
 
         Args:
             inputs: (..., batch, features).

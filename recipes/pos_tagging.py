@@ -114,8 +114,7 @@ class Spelling(keras.layers.Layer):
         self.size, self.longest = 2 * units, longest
         self.number = keras.layers.StringLookup(vocabulary=letters, mask_token="")
         self.embed = keras.layers.Embedding(self.number.vocabulary_size(), 32)
-        # Every batch has another number of different words: too many for XLA to compile for.
-        self.read = layers.Bidirectional(command_line.CELLS[cell](units, recurrence="loop"))
+        self.read = layers.Bidirectional(command_line.CELLS[cell](units))
 
     def build(self, input_shape):
         self.embed.build((None, None))

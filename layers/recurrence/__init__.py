@@ -1,18 +1,19 @@
 """The one place where a cell is run over time.
 
-A cell (`layers/cell.py`) gives a linear `project` and a pointwise `update`. Here the first
-is done for all time steps in one product, and the second step by step:
+A cell (`layers/cell.py`) gives a linear `project` and a pointwise `update`:
 
-    x = project(sequences)                               one GEMM
-    for t in 0 … T-1:  states = update(x_t, states)      an implementation
+    for t in 0 … T-1:  states = update(project(input_t), states)
 
-All implementations give the same numbers; `choose` says which runs where:
+An implementation may do the first for many steps at once, for it depends on no state. All
+give the same numbers; `choose` says which runs where:
 
     "loop"        loop.py       a plain loop, differentiated by TensorFlow
     "derived"     derived.py    a backward pass of its own, for any cell
     "compiled"                  with XLA: "derived" in training, else "loop"
     "fused"       fused.py      TensorFlow's operation for all steps of an LSTM, in inference;
                   cudnn.py      on a GPU, cuDNN's for an LSTM, a GRU or a plain RNN
+
+Larger batches are cut in two, which run side by side (halves.py), unless two directions do.
 
 Masks: a masked step leaves the states as they were. Its output repeats the one before
 (zeros before the first step that counts), or is zero with `zero_output_for_mask`; the
@@ -35,14 +36,15 @@ def choose(cell: Cell, length: int | None, training: bool, unroll: bool) -> str:
     `benchmarks/recurrence.py` measures what stands behind it. A graph for inference may
     be exported and has to run where XLA is not; so XLA is left to training, and to
     callers that compile the whole of their function. It compiles anew, for a second or
-    two, for each shape; so it is left to sequences whose `length` the graph knows.
+    two, for each shape; so it is left to sequences whose `length` the graph knows. What needs
+    a gradient has its own backward pass in any case.
     """
     if unroll or tf.executing_eagerly():
         return "loop"
     if _inside_xla():
         return "derived" if training else "loop"
     if training:
-        return "loop" if length is None else "compiled"
+        return "derived" if length is None else "compiled"
     return "fused" if cell.all_steps() or cell.cudnn_mode else "loop"
 
 
@@ -103,19 +105,22 @@ def run(
 
     xla, how = _inside_xla(), {"training": training, "return_sequences": return_sequences}
     step_by_step = unroll or tf.executing_eagerly()
-    stepwise = not (training or step_by_step)
-    looped = batch_first(loop.recurrence(cell, **how, unroll=unroll, stepwise=stepwise))
+    block = None if training or step_by_step else 1 if xla else loop.BLOCK
     in_one = step_by_step or xla or _on_gpu()
+    looped = batch_first(loop.recurrence(cell, **how, unroll=unroll, block=block))
     chosen, fast = looped, None
+    if not (training or in_one):  # traced once for the whole and for both halves
+        chosen = looped = in_halves(tf.function(looped, autograph=False))
     if implementation == "fused" and drops == (None, None):
         if cell.all_steps():
             fast = batch_first(fused.recurrence(cell, return_sequences))
             fast = fast if asked else fused.for_few_rows(fast, looped)
         if cell.cudnn_mode and not (xla or step_by_step):
             on_cudnn = batch_first(cudnn.recurrence(cell, return_sequences))
-            fast = cudnn.on_any_device(fast or looped, on_cudnn)
+            short = batch_first(loop.recurrence(cell, **how, block=1))
+            fast = cudnn.on_any_device(fast or looped, on_cudnn, short)
     elif implementation == "compiled" and not training:
-        fast = loop.recurrence(cell, **how, stepwise=True)
+        fast = loop.recurrence(cell, **how, block=1)
         fast = batch_first(tf.function(fast, jit_compile=True, autograph=False))
         fast = fast if in_one else in_halves(fast)
     elif implementation in ("derived", "compiled"):

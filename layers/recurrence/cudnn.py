@@ -18,15 +18,15 @@ from layers.cell import Cell
 from layers.recurrence.fused import at_steps, in_front
 
 
-def on_any_device(portable: Callable, on_cudnn: Callable) -> Callable:
-    """`portable`, with `on_cudnn` in its place on a GPU.
+def on_any_device(portable: Callable, on_cudnn: Callable, empty: Callable) -> Callable:
+    """`portable`, with `on_cudnn` in its place on a GPU, or `empty` without rows or steps.
 
-    Both are functions of (weights, sequences, …), and compute the same.
+    All are functions of (weights, sequences, …), and compute the same.
     """
 
     def unless_empty(*arguments):  # of no rows or no steps, cuDNN knows nothing
         some = tf.size(arguments[1]) > 0
-        return tf.cond(some, lambda: on_cudnn(*arguments), lambda: portable(*arguments))
+        return tf.cond(some, lambda: on_cudnn(*arguments), lambda: empty(*arguments))
 
     def execute(*arguments):
         name = f"recurrence_{uuid.uuid4().hex}"  # two calls must not be taken for each other

@@ -2,14 +2,16 @@
 
 With s_t the states, x_t the projected input and P_t what `dot` made in step t,
 
-    forward      s_t = update(x_t, s_{t-1}),  keeping s_{t-1} and P_t
+    forward      x_t = project(input_t), s_t = update(x_t, s_{t-1}),  keeping x_t, s_{t-1}, P_t
     backward     dx_t, ds_{t-1} = vector-Jacobian product of update with ds_t,
                  in which `dot` looks P_t up, and hands dP_t · Wᵀ back
-    after it     dW = Σ_t a_tᵀ dP_t, where a_t is what `dot` multiplied by W
+    after it     dW = Σ_t a_tᵀ dP_t, where a_t is what `dot` multiplied by W,
+                 and the vector-Jacobian product of project with all dx
 
-so the loops do only what has to be done in order; each matrix gets its gradient in one
-product over all steps. The gradients of other weights (a bias, a peephole), which are
-small, are summed up on the way.
+so the backward loop does only what has to be done in order; each matrix gets its gradient in
+one product over all steps. (Forward, inputs are projected step by step: to read what one
+product has made for all steps would be slower.) The gradients of
+other weights (a bias, a peephole), which are small, are summed up on the way.
 """
 
 from collections.abc import Callable
@@ -43,38 +45,59 @@ class Step:
     Attributes:
         products: A `Product` for each call of `dot`.
         direct: The places, in the list of weights, of those used outside of `dot`.
-        used: Of those, and of those used in it.
-        repeatable: Whether a step depends on nothing but its arguments. One that draws
+        used: Of those, of those used in it, and of those that `project` uses.
+        repeatable: Whether an update depends on nothing but its arguments. One that draws
             random numbers, or uses a variable that is not a weight of the cell, cannot
             be run again in the backward pass.
+        projects: Whether the same is true of `project`. If not, it is left out of the step.
     """
 
     def __init__(self, cell: Cell, training: bool, weights, sequences, states, mask, drops):
         self.cell, self.training = cell, training
-        self.products, self.direct, self.used = [], [], []
+        self.products, self.direct, self.used, self.projects = [], [], [], True
         of_rows = sequences[:, 0], states, None if mask is None else mask[:, :1], drops
         # With the number of rows known, it shows which gradients go on as they came.
-        specs = tf.nest.map_structure(
+        inputs, states, mask, (input_masks, drops) = tf.nest.map_structure(
             lambda t: t if t is None else tf.TensorSpec((2, *t.shape[1:]), t.dtype), of_rows
         )
         weights = [tf.TensorSpec(w.shape, w.dtype) for w in weights]
-        first = tf.function(self._look, autograph=False).get_concrete_function(weights, *specs)
-        stateful = any(op.op_def.is_stateful for op in first.graph.get_operations())
-        self.repeatable = not stateful and not first.captured_inputs
 
-    def _look(self, weights, inputs, states, mask, drops):
-        input_masks, state_masks = drops
+        def traced(function, *specs):
+            """What `function` returns; and whether it depends on nothing but its arguments."""
+            made = tf.function(function, autograph=False).get_concrete_function(*specs)
+            stateful = any(op.op_def.is_stateful for op in made.graph.get_operations())
+            return made.structured_outputs, not stateful and not made.captured_inputs
+
+        looked = traced(self._look_at_project, weights, inputs, input_masks)
+        (x, *of_weights), self.projects = looked
+        self.projected = [k for k, g in enumerate(of_weights) if g is not None and self.projects]
+        x, self.x_size = tf.TensorSpec(x.shape, x.dtype), x.shape[-1]
+        _, self.repeatable = traced(self._look, weights, x, states, mask, drops)
+
+    def _look_at_project(self, weights, inputs, masks):
+        dx = tf.ones_like(self.project(weights, inputs, masks))
+        return [dx, *self.project_backward(weights, inputs, masks, dx)[1]]
+
+    def _look(self, weights, x, states, mask, drops):
         with self.cell.constant_weights(weights):
-            x = self.cell.project(inputs, input_masks, self.training)
-            new, kept = self.forward(x, states, mask, state_masks)
-            looked = self.backward(x, states, mask, state_masks, kept, weights, new)
-        dx, _, direct, calls = looked
+            new, kept = self.forward(x, states, mask, drops)
+            dx, _, direct, calls = self.backward(x, states, mask, drops, kept, weights, new)
         self.direct = [k for k, gradient in enumerate(direct) if gradient is not None]
         for (a, kernel, gates, dp), p in zip(calls, kept):
             places = _place(a, states), _place(kernel, self.cell.weights)
             self.products.append(Product(*places, gates, a.shape[-1], p.shape[-1], dp is dx))
         hoisted = {p.weight for p in self.products if p.weight is not None}
-        self.used = sorted(hoisted.union(self.direct))
+        self.used = sorted(hoisted.union(self.direct, self.projected))
+
+    def project(self, weights, inputs, masks):
+        if not self.projects:
+            return inputs
+        with self.cell.constant_weights(weights):
+            return self.cell.project(inputs, masks, self.training)
+
+    def project_backward(self, weights, inputs, masks, dx):
+        """Returns: (the inputs' gradient, those of `weights`)."""
+        return _vjp(lambda i, w: self.project(w, i, masks), (inputs, weights), dx)
 
     def forward(self, x, states, mask, drops):
         """Returns: (the new states, what `dot` returned each time)."""
@@ -148,31 +171,30 @@ def recurrence(step: Step, return_sequences: bool, compiled: bool) -> Callable:
         compiled: Whether XLA compiles the loops.
     """
     cell, products = step.cell, step.products
-    added = any(p.added for p in products)
     others = [p for p in products if not p.added]
 
-    def forward(x, states, mask, drops, weights, length):
-        size = _places(x)
-        xs, masks = _array(x), None if mask is None else _array(mask)
+    def forward(inputs, states, mask, drops, weights, length):
+        size, (input_masks, state_masks) = _places(inputs), drops
+        inputs, masks = _array(inputs), None if mask is None else _array(mask)
         before = [_empty(size + 1, s, s.shape[1]).write(0, s) for s in states]
         kept = [_empty(size, states[0], p.size) for p in others]
-        sums = [_empty(size, states[0], x.shape[2])] if added else []
+        xs = _empty(size, states[0], step.x_size)
 
-        def body(t, states, before, kept, sums):
-            mask_t, x_t = None if masks is None else masks.read(t), _read(xs, t, length)
-            states, made = step.forward(x_t, states, mask_t, drops)
+        def body(t, states, before, kept, xs):
+            mask_t = None if masks is None else masks.read(t)
+            x_t = step.project(weights, _read(inputs, t, length), input_masks)
+            states, made = step.forward(x_t, states, mask_t, state_masks)
             before = [array.write(t + 1, s) for array, s in zip(before, states)]
             apart = [p for q, p in zip(products, made) if not q.added]
             x_t = sum((p for q, p in zip(products, made) if q.added), x_t)
             kept = [array.write(t, p) for array, p in zip(kept, apart)]
-            return t + 1, states, before, kept, [array.write(t, x_t) for array in sums]
+            return t + 1, states, before, kept, xs.write(t, x_t)
 
         with cell.constant_weights(weights):
-            _, states, before, kept, sums = tf.while_loop(
-                lambda t, *_: t < length, body, (0, states, before, kept, sums)
+            _, states, *arrays = tf.while_loop(
+                lambda t, *_: t < length, body, (0, states, before, kept, xs)
             )
-        x = sums[0].stack() if added else None  # None: as it was
-        return states, [array.stack() for array in before], [array.stack() for array in kept], x
+        return states, *tf.nest.map_structure(lambda array: array.stack(), arrays)
 
     def backward(x, mask, drops, weights, length, before, kept, dy, ds):
         size = _places(x)
@@ -220,23 +242,23 @@ def recurrence(step: Step, return_sequences: bool, compiled: bool) -> Callable:
         backward = tf.function(backward, jit_compile=True, autograph=False)
 
     def execute(weights, inputs, states, mask, drops):
-        input_masks, drops = drops
-        with cell.constant_weights(weights):
-            x = cell.project(inputs, input_masks, step.training)
-        length, rows = tf.shape(x)[0], tf.shape(x)[1]
-        if compiled and None in x.shape:
-            size = x.shape[0] or _next(LENGTHS, length), x.shape[1] or _next(ROWS, rows)
-            x, mask = _padded(x, size), _padded(mask, size)
-            states = [_padded(state, size[1:]) for state in states]
-            drops = drops and [_padded(drop, size[1:]) for drop in drops]
+        if not step.projects:
+            with cell.constant_weights(weights):
+                inputs = cell.project(inputs, drops[0], step.training)
+        length, rows = tf.shape(inputs)[0], tf.shape(inputs)[1]
+        padded = compiled and None in inputs.shape[:2]
+        if padded:
+            known = inputs.shape[:2]
+            size = known[0] or _next(LENGTHS, length), known[1] or _next(ROWS, rows)
+            inputs, mask = _padded(inputs, size), _padded(mask, size)
+            states, drops = tf.nest.map_structure(lambda x: _padded(x, size[1:]), (states, drops))
 
         @tf.custom_gradient
         def run(*arguments):
             # An eager tape would record the loops too, in vain, if it were not for this.
-            x, states, weights = tf.nest.map_structure(tf.stop_gradient, arguments)
-            size = tf.shape(x)[0]
-            last, before, kept, sums = forward(x, states, mask, drops, weights, length)
-            x = x if sums is None else sums
+            inputs, states, weights = tf.nest.map_structure(tf.stop_gradient, arguments)
+            size = tf.shape(inputs)[0]
+            last, before, kept, x = forward(inputs, states, mask, drops, weights, length)
             outputs = before[0][1 : size + 1] if return_sequences else last[0]
 
             @tf.custom_gradient
@@ -244,27 +266,31 @@ def recurrence(step: Step, return_sequences: bool, compiled: bool) -> Callable:
                 if not return_sequences:
                     dy, ds = None, [ds[0] + dy, *ds[1:]]
                 dx, ds, direct, dps, made = backward(
-                    x, mask, drops, weights, length, before, kept, dy, list(ds)
+                    x, mask, drops[1], weights, length, before, kept, dy, list(ds)
                 )
                 made, dps = iter(made), iter(dps)
                 operands = [next(made) if p.state is None else before[p.state] for p in products]
                 dps = [dx if p.added else next(dps) for p in products]
                 operands, dps = ([a[:length] for a in arrays] for arrays in (operands, dps))
-                dw = step.hoisted(weights, drops, operands, dps)
-                for k, d in zip(step.direct, direct):
+                dw = step.hoisted(weights, drops[1], operands, dps)
+                d_inputs, more = dx[:size], []
+                if step.projects:
+                    found = step.project_backward(weights, inputs, drops[0], d_inputs)
+                    d_inputs, more = found[0], [(k, found[1][k]) for k in step.projected]
+                for k, d in [*zip(step.direct, direct), *more]:
                     d = tf.cast(d, weights[k].dtype)
                     dw[k] = d if dw[k] is None else dw[k] + d
-                return (dx[:size], *ds, *[dw[k] for k in step.used]), _no_second_derivative
+                return (d_inputs, *ds, *[dw[k] for k in step.used]), _no_second_derivative
 
             def gradient(*upstream):
-                dx, *rest = once(*upstream)
+                d_inputs, *rest = once(*upstream)
                 ds, dw = rest[: len(states)], dict(zip(step.used, rest[len(states) :]))
-                return dx, *ds, *[dw.get(k) for k in range(len(weights))]
+                return d_inputs, *ds, *[dw.get(k) for k in range(len(weights))]
 
             return (outputs, *last), gradient
 
-        outputs, *last = run(x, states, weights)
-        if compiled and None in x.shape:
+        outputs, *last = run(inputs, states, weights)
+        if padded:
             outputs = outputs[:length, :rows] if return_sequences else outputs[:rows]
             last = [state[:rows] for state in last]
         return outputs, last

@@ -1,10 +1,23 @@
 """A batch in halves, each with a loop of its own: the two run side by side, on a core each."""
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
 SPLIT = 16  # rows; fewer are faster in one loop
+_whole = contextvars.ContextVar("whole", default=False)
+
+
+@contextlib.contextmanager
+def left_whole() -> Iterator[None]:
+    """Inside, no batch is cut: the other direction runs beside, and both cores are busy."""
+    token = _whole.set(True)
+    try:
+        yield
+    finally:
+        _whole.reset(token)
 
 
 def in_halves(execute: Callable, always: bool = False) -> Callable:
@@ -15,6 +28,8 @@ def in_halves(execute: Callable, always: bool = False) -> Callable:
         always: Whether to cut also where only a run will tell how large the batch is,
             instead of deciding it then.
     """
+    if _whole.get():
+        return execute
 
     def cut_or_whole(weights, *arguments):
         rows = arguments[0].shape[0]

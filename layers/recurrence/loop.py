@@ -6,6 +6,8 @@ import tensorflow as tf
 
 from layers.cell import Cell
 
+BLOCK = 8  # steps that share a pass of the loop, and the product that projects their inputs
+
 
 def recurrence(
     cell: Cell,
@@ -13,14 +15,15 @@ def recurrence(
     return_sequences: bool,
     *,
     unroll: bool = False,
-    stepwise: bool = False,
+    block: int | None = None,
 ) -> Callable:
     """A function that runs `cell` over inputs, time first.
 
     Args:
         unroll: Whether to build every step into the graph instead of a loop.
-        stepwise: Whether to project the inputs step by step, and not all at once: faster
-            in a graph that has no gradient to find, as nothing is stored for all steps.
+        block: How many steps to project and to run in each pass of the loop, instead of
+            projecting all at once. In a graph that has no gradient to find this is faster:
+            nothing is stored for all steps, and a pass of the loop has a cost of its own.
 
     Returns:
         A function of
@@ -33,20 +36,20 @@ def recurrence(
         units), or of the last, (batch, units); and the last states.
     """
 
-    def step(x_t, states, mask_t, dot):
-        return masked_update(cell, cell.project(x_t) if stepwise else x_t, states, mask_t, dot)
-
     def execute(weights, inputs, states, mask, drops):
         input_masks, state_masks = drops
+        dot = cell.dot(state_masks)
         with cell.constant_weights(weights):
-            x = inputs if stepwise else cell.project(inputs, input_masks, training)
-            return (unrolled if unroll else looped)(x, states, mask, cell.dot(state_masks))
+            if block:
+                return in_blocks(inputs, states, mask, dot)
+            x = cell.project(inputs, input_masks, training)
+            return (unrolled if unroll else looped)(x, states, mask, dot)
 
     def unrolled(x, states, mask, dot):
         outputs = []
         masks = [None] * x.shape[0] if mask is None else tf.unstack(mask)
         for x_t, mask_t in zip(tf.unstack(x), masks):
-            states = step(x_t, states, mask_t, dot)
+            states = masked_update(cell, x_t, states, mask_t, dot)
             outputs.append(states[0])
         return (tf.stack(outputs) if return_sequences else outputs[-1]), states
 
@@ -59,7 +62,8 @@ def recurrence(
         outputs = [outputs.write(0, states[0])] if return_sequences else []
 
         def body(t, outputs, states):
-            states = step(xs.read(t), states, None if masks is None else masks.read(t), dot)
+            mask_t = None if masks is None else masks.read(t)
+            states = masked_update(cell, xs.read(t), states, mask_t, dot)
             return t + 1, [array.write(t + 1, states[0]) for array in outputs], states
 
         _, outputs, states = tf.while_loop(
@@ -69,6 +73,49 @@ def recurrence(
             maximum_iterations=length,  # XLA needs the bound to size what the gradient keeps
         )
         return (outputs[0].stack()[1:] if return_sequences else states[0]), states
+
+    def in_blocks(inputs, states, mask, dot):
+        length = tf.shape(inputs)[0]
+        whole = length - length % block
+        first, states = blocks(block, 0, whole, inputs, states, mask, dot)
+        if block == 1:
+            return first, states
+        rest, states = blocks(1, whole, length, inputs, states, mask, dot)
+        return (tf.concat([first, rest], 0) if return_sequences else rest), states
+
+    def blocks(count, first, end, inputs, states, mask, dot):
+        """Steps first … end − 1, of which `count` divides the number."""
+        passes, rows = (end - first) // count, tf.shape(inputs)[1]
+
+        def steps(x, k):
+            """The rows of `count` steps, one step's below another's."""
+            x = tf.slice(x, [first + k * count, 0, 0], [count, rows, x.shape[2]])
+            return tf.reshape(x, [count * rows, x.shape[2]])
+
+        # One place more, at the front: without any pass an array can't tell its shape.
+        units = states[0].shape[1]
+        outputs = tf.TensorArray(inputs.dtype, passes + 1, element_shape=(count, None, units))
+        none = tf.zeros((count, rows, units), inputs.dtype)
+        outputs = [outputs.write(0, none)] if return_sequences else []
+
+        def body(k, outputs, states):
+            made, masks = [], [None] * count if mask is None else tf.split(steps(mask, k), count)
+            x = cell.project(steps(inputs, k))
+            for x_t, mask_t in zip(tf.split(x, count), masks):
+                states = masked_update(cell, x_t, states, mask_t, dot)
+                made.append(states[0])
+            return k + 1, [array.write(k + 1, tf.stack(made)) for array in outputs], states
+
+        _, outputs, states = tf.while_loop(
+            lambda k, *_: k < passes,
+            body,
+            (0, outputs, list(states)),
+            maximum_iterations=passes,
+        )
+        if not return_sequences:
+            return states[0], states
+        made = outputs[0].stack()[1:]
+        return tf.reshape(made, [passes * count, rows, units]), states
 
     return execute
 
