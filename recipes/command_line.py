@@ -69,10 +69,9 @@ def study_parser(recipe: str, description: str) -> argparse.ArgumentParser:
 
 
 def parse_study(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
-    """Reads the arguments, seeds everything, and makes the folder of the results."""
+    """Reads the arguments, and seeds everything."""
     args = parser.parse_args(argv)
     keras.utils.set_random_seed(args.seed)
-    args.output.mkdir(parents=True, exist_ok=True)
     return args
 
 

@@ -166,6 +166,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=number, default=32, help="sequences; default: 32")
     parser.add_argument("--rounds", type=number, default=50, help="times measured; default: 50")
     args = command_line.parse_study(parser, argv)
+    args.output.mkdir(parents=True, exist_ok=True)
     tf.get_logger().setLevel("ERROR")  # it takes many layers, each traced once, for a mistake
 
     table = list(rows(args.features, args.units, args.length, args.batch, args.rounds))

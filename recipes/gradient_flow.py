@@ -11,7 +11,9 @@ each network learns on two tasks that are nothing but memory, at growing lengths
 clipping the gradients changes; and how far the trained gates are open.
 
 Solved is what comes below a tenth of the loss that needs no memory, on sequences not seen.
-One run of one seed is one run: whether a network learns at the edge of what it can is luck.
+One seed is one try: at the edge of what a network can learn, luck decides. One learning rate
+serves all; with a tenth of it the plain networks come closer to copying after a pause of 20,
+and do not solve it either.
 Nothing is exported, for no one has a use for a network that adds.
 """
 
@@ -42,7 +44,7 @@ CONTENDERS = {  # Keras's plain network starts orthogonal; the IRNN is Le et al.
 }
 GATES = {"LSTM": ("input", "forget", None, "output"), "GRU": ("update", "reset", None)}
 TASKS = {"adding": adding, "copying": copying}
-SOLVED = 0.1
+SOLVED, ENOUGH = 0.1, 0.05  # training ends well below what counts as solved, not at its edge
 CLIP, RATE, BATCH = 1.0, 1e-2, 50
 EVERY = 100  # steps between two looks at validation data
 TRAINING, VALIDATION, TEST = range(3)  # seeds of sequences that have nothing in common
@@ -60,7 +62,7 @@ def units(name: str, task: str, parameters: int) -> int:
         counted = compare_cells.parameters(layer, features, n) + (n + 1) * outputs
         return abs(counted - parameters)
 
-    return min(range(1, parameters), key=error)
+    return min(range(1, parameters + 1), key=error)
 
 
 def build(name: str, task: str, length: int, args: argparse.Namespace) -> keras.Model:
@@ -134,8 +136,8 @@ def train(
         done += count
         norms.append([done, finite(largest)])
         share = float(score(*validation))
-        bar.update(done, [("share", share)], finalize=not share >= SOLVED or done == args.steps)
-        if not share >= SOLVED:
+        bar.update(done, [("share", share)], finalize=not share >= ENOUGH or done == args.steps)
+        if not share >= ENOUGH:  # nor where it is no number any more
             break
     seconds = time.monotonic() - begun
     share = float(score(*task.sequences(1000, length, [args.seed, TEST])))
@@ -238,7 +240,7 @@ def markdown(found: dict) -> str:
 
     for task, lengths in (("adding", found["lengths"]), ("copying", found["pauses"])):
         table(
-            f"{task}: loss, as a share of the loss without memory; bold is solved, in so many steps",
+            f"{task}: loss, as a share of the loss without memory; bold is solved",
             ["", "units", "parameters", *map(str, lengths)],
             [
                 [name, str(sizes["units"]), str(sizes["parameters"])]
@@ -246,11 +248,16 @@ def markdown(found: dict) -> str:
                 for name, sizes in ((n, s[task]) for n, s in found["contenders"].items())
             ],
         )
+    half = found["measured_length"] // 2
+
+    def halfway(norms):
+        return min(norms, key=lambda point: abs(point[0] - half))[1]
+
     table(
-        f"‖∂s_T/∂s_t‖ over {found['measured_length']} steps of adding",
+        f"adding over {found['measured_length']} steps: ‖∂s_T/∂s_t‖ for T − t = {half}",
         ["", "at the start", "trained"],
         [
-            [name, *(f"{norms[when][-1][1]:.1e}" for when in ("at the start", "trained"))]
+            [name, *(f"{halfway(norms[when]):.1e}" for when in ("at the start", "trained"))]
             for name, norms in found["gradient"].items()
         ],
     )
@@ -276,7 +283,7 @@ def markdown(found: dict) -> str:
 
 def largest(score: dict) -> str:
     norms = [norm for _, norm in score["gradient_norms"]]
-    return "not finite" if None in norms else f"{max(norms):.1f}"
+    return "not finite" if None in norms else f"{max(norms):.3g}"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -290,6 +297,7 @@ def main(argv: list[str] | None = None) -> None:
     args = command_line.parse_study(parser, argv)
     if min(args.lengths) < 2:
         parser.error("--lengths must be at least 2, for two numbers to be added")
+    args.output.mkdir(parents=True, exist_ok=True)
 
     measured = args.lengths[(len(args.lengths) - 1) // 2]
     sequences = tf.constant(adding.sequences(8, measured, [args.seed, TEST])[0])

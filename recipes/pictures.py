@@ -75,10 +75,13 @@ def cells(path: Path, table: list[dict], title: str) -> None:
     for axis, names, what in zip(axes, costs, titles):
         for k, name in enumerate(names):
             high = 0.8 / len(names)
-            bars = axis.barh(place + high * k, [row[name] for row in table], high, label=name)
+            bars = axis.barh(
+                place + high * k, [row[name] for row in table], high, label=name.replace("_", " ")
+            )
             axis.bar_label(bars, fmt="{:,.4g}" if "ms" in name else "{:,.0f}", fontsize=7)
         axis.set_title(what)
         axis.margins(x=0.2)
+        axis.locator_params(axis="x", nbins=4)
         if len(names) > 1:
             axis.legend()
     axes[0].set_yticks(place + 0.2, [row["cell"] for row in table])
@@ -100,22 +103,22 @@ def gradient_flow(path: Path, found: dict) -> None:
     for axis, when in zip(axes[0], ("at the start", "trained")):
         for name, norms in found["gradient"].items():
             axis.plot(*zip(*norms[when]), color=colours[name], label=name)
-        axis.set(title=f"gradient over time, {when}", yscale="log", ylim=(1e-12, 1e6))
+        axis.set(title=f"gradient over time, adding, {when}", yscale="log", ylim=(1e-12, 1e6))
         axis.set(xlabel="T − t, steps back", ylabel="‖∂s_T / ∂s_t‖")
     for axis, task in zip(axes[1], ("adding", "copying")):
         for name, scores in found[task].items():
             shares = [np.nan if s["share"] is None else s["share"] for s in scores.values()]
             axis.plot(list(scores), shares, marker="o", color=colours[name], label=name)
         axis.axhline(found["solved_below"], color="grey", linestyle=":", label="solved below")
-        axis.set(title=f"{task}: loss, as a share of what needs no memory", yscale="log")
-        axis.set(xlabel="length" if task == "adding" else "pause", ylabel="loss / loss without")
+        axis.set(title=f"{task}: loss, as a share of the loss without memory", yscale="log")
+        axis.set(xlabel="length" if task == "adding" else "pause", xticks=list(scores))
     for name, clipped in found["clipping"].items():
         for when, line in (("clipped", "-"), ("not clipped", ":")):
             label = name if when == "clipped" else None
             norms = clipped[when]["gradient_norms"]
             axes[2, 0].plot(*zip(*norms), line, color=colours[name], label=label)
-    axes[2, 0].set(title="largest gradient of the weights; dotted: trained without clipping")
-    axes[2, 0].set(xlabel="training steps", ylabel="norm before clipping", yscale="log")
+    axes[2, 0].set(title="gradient of the weights, adding; dotted: without clipping")
+    axes[2, 0].set(xlabel="training steps", ylabel="largest norm, before clipping", yscale="log")
     for k, (name, gates) in enumerate(found["gates"].items()):
         for gate, marker in zip(gates, "osd"):
             low, high = gates[gate]["below 0.1 by unit"], gates[gate]["above 0.9 by unit"]
@@ -126,7 +129,7 @@ def gradient_flow(path: Path, found: dict) -> None:
     axes[2, 1].set(xlabel="share of steps above 0.9 (open)", ylabel="below 0.1 (shut)")
     for axis in axes.flat:
         axis.legend(fontsize=8)
-    figure.suptitle(f"{found['title']}")
+    figure.suptitle(found["title"])
     _save(figure, path)
 
 
