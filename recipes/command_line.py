@@ -57,6 +57,24 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.N
     return args
 
 
+def study_parser(recipe: str, description: str) -> argparse.ArgumentParser:
+    """A parser for a recipe that measures, and has no dataset, cell or model to choose."""
+    found = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    found.add_argument("--seed", type=seed, default=0, help="default: 0")
+    output = REPOSITORY / "runs" / recipe
+    found.add_argument("--output", type=Path, default=output, help=f"default: runs/{recipe}")
+    return found
+
+
+def parse_study(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
+    """Reads the arguments, and seeds everything."""
+    args = parser.parse_args(argv)
+    keras.utils.set_random_seed(args.seed)
+    return args
+
+
 def positive(text: str) -> int:
     """An argument that must be a whole number above zero."""
     number = int(text)

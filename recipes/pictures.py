@@ -66,6 +66,73 @@ def forecast(
     _save(figure, path)
 
 
+def cells(path: Path, table: list[dict], title: str) -> None:
+    """What each cell costs: a row of `table` is one cell, with its name and its numbers."""
+    figure, axes = plt.subplots(1, 3, figsize=(13, 4), sharey=True)
+    place = np.arange(len(table))
+    costs = [("parameters",), ("multiply_adds", "pointwise"), ("inference_ms", "training_ms")]
+    titles = ["parameters", "operations a step", "milliseconds a batch"]
+    for axis, names, what in zip(axes, costs, titles):
+        for k, name in enumerate(names):
+            high = 0.8 / len(names)
+            bars = axis.barh(
+                place + high * k, [row[name] for row in table], high, label=name.replace("_", " ")
+            )
+            axis.bar_label(bars, fmt="{:,.4g}" if "ms" in name else "{:,.0f}", fontsize=7)
+        axis.set_title(what)
+        axis.margins(x=0.2)
+        axis.locator_params(axis="x", nbins=4)
+        if len(names) > 1:
+            axis.legend()
+    axes[0].set_yticks(place + 0.2, [row["cell"] for row in table])
+    axes[0].invert_yaxis()
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def gradient_flow(path: Path, found: dict) -> None:
+    """One page: how far gradients reach, what is learned, what clipping does, the gates.
+
+    Args:
+        found: What `recipes/gradient_flow.py` writes to metrics.json.
+    """
+    figure, axes = plt.subplots(3, 2, figsize=(13, 15))
+    names = list(found["contenders"])
+    colours = {name: f"C{k}" for k, name in enumerate(names)}
+
+    for axis, when in zip(axes[0], ("at the start", "trained")):
+        for name, norms in found["gradient"].items():
+            axis.plot(*zip(*norms[when]), color=colours[name], label=name)
+        axis.set(title=f"gradient over time, adding, {when}", yscale="log", ylim=(1e-12, 1e6))
+        axis.set(xlabel="T − t, steps back", ylabel="‖∂s_T / ∂s_t‖")
+    for axis, task in zip(axes[1], ("adding", "copying")):
+        for name, scores in found[task].items():
+            shares = [np.nan if s["share"] is None else s["share"] for s in scores.values()]
+            axis.plot(list(scores), shares, marker="o", color=colours[name], label=name)
+        axis.axhline(found["solved_below"], color="grey", linestyle=":", label="solved below")
+        axis.set(title=f"{task}: loss, as a share of the loss without memory", yscale="log")
+        axis.set(xlabel="length" if task == "adding" else "pause", xticks=list(scores))
+    for name, clipped in found["clipping"].items():
+        for when, line in (("clipped", "-"), ("not clipped", ":")):
+            label = name if when == "clipped" else None
+            norms = clipped[when]["gradient_norms"]
+            axes[2, 0].plot(*zip(*norms), line, color=colours[name], label=label)
+    axes[2, 0].set(title="gradient of the weights, adding; dotted: without clipping")
+    axes[2, 0].set(xlabel="training steps", ylabel="largest norm, before clipping", yscale="log")
+    for k, (name, gates) in enumerate(found["gates"].items()):
+        for gate, marker in zip(gates, "osd"):
+            low, high = gates[gate]["below 0.1 by unit"], gates[gate]["above 0.9 by unit"]
+            style = {"color": f"C{k}", "marker": marker, "alpha": 0.6}
+            axes[2, 1].scatter(high, low, label=f"{name}, {gate}", **style)
+    axes[2, 1].plot([0, 1], [1, 0], color="grey", linewidth=0.5)
+    axes[2, 1].set(title="saturation, each unit's gate a dot (Karpathy et al. 2015)")
+    axes[2, 1].set(xlabel="share of steps above 0.9 (open)", ylabel="below 0.1 (shut)")
+    for axis in axes.flat:
+        axis.legend(fontsize=8)
+    figure.suptitle(found["title"])
+    _save(figure, path)
+
+
 def _save(figure, path: Path) -> None:
     figure.tight_layout()
     beside = path.with_name(f".writing-{path.name}")

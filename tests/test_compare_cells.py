@@ -1,0 +1,64 @@
+"""The numbers of recipes/compare_cells.py, against Keras's layers and its formulas against both."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+
+import layers
+from recipes import compare_cells
+
+POINTWISE = {  # operations of a unit, counted by hand in the equations
+    layers.SimpleRNN: 3,  # U x + W h, + b, tanh
+    layers.LSTM: 17,  # 4 · (sum, bias, activation); f ⊙ c, i ⊙ g, +; tanh, o ⊙
+    layers.GRU: 17,  # 6 biases; 3 sums; σ, σ, tanh; r ⊙; z ⊙, 1 −, ⊙, +
+}
+
+
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("kind", compare_cells.LAYERS)
+def test_parameters_and_states_are_those_of_keras(kind, both):
+    features, units = 5, 7
+    ours = kind(units, return_state=True)
+    kerass = getattr(keras.layers, kind.__name__)(units, return_state=True)
+    if both:
+        ours, kerass = layers.Bidirectional(ours), keras.layers.Bidirectional(kerass)
+    x = np.zeros((2, 3, features), "float32")
+    ours(x)
+    _, *states = kerass(x)
+    times = 2 if both else 1
+    counted = times * compare_cells.parameters(kind, features, units)
+    assert counted == kerass.count_params() == ours.count_params()
+    sizes = sum(sum(cell.state_sizes) for cell in compare_cells.cells(ours))
+    assert sizes == sum(state.shape[-1] for state in states)
+    text = compare_cells.formulas(kind, both)["parameters"].replace("n(", "*n*(")
+    assert eval(text.lstrip("*"), {"m": features, "n": units}) == counted
+
+
+@pytest.mark.parametrize("kind", compare_cells.LAYERS)
+def test_operations_are_those_of_the_equations(kind):
+    features, units = 5, 7
+    layer = kind(units)
+    layer.build((2, 3, features))
+    products, pointwise = compare_cells.operations(layer.cell, features)
+    blocks = layer.cell.gates
+    assert products == blocks * units * (features + units)
+    assert pointwise == POINTWISE[kind] * units
+
+
+def test_a_run_leaves_a_table_a_picture_and_numbers(tmp_path):
+    script = REPOSITORY / "recipes/compare_cells.py"
+    arguments = ["--units", "3", "--features", "2", "--length", "4", "--batch", "2"]
+    command = [sys.executable, script, *arguments, "--rounds", "2", "--output", tmp_path / "run"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    found = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert [row["parameters"] for row in found["cells"]] == [18, 72, 63, 36, 144, 126]
+    assert [row["gates"] for row in found["cells"]] == [0, 3, 2, 0, 3, 2]
+    assert all(row["training_ms"] > 0 and row["inference_ms"] > 0 for row in found["cells"])
+    table = (tmp_path / "run/table.md").read_text()
+    assert "| Bidirectional GRU | 2 | 2 x (h) | 6 | 6n(m + n + 2) = 126 |" in table
+    assert (tmp_path / "run/cells.png").read_bytes().startswith(b"\x89PNG")
