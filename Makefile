@@ -1,6 +1,7 @@
 # make demo    train, export and query a small tagger, in a few minutes
 # make test    all tests
 # Both first make a virtual environment in .venv with the pinned requirements.
+# The tests have more of them: a server, for where there is no Docker.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -16,10 +17,14 @@ demo: .venv/ready
 	@TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python serving/query.py $(DEMO)/saved_models/pos_tagging \
 	    "I saw a saw." "You can can a can."
 
-test: .venv/ready
+test: .venv/ready-to-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest --numprocesses=logical --dist=loadfile
+
+.venv/ready-to-test: serving/requirements.txt .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
 
 .venv/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; \

@@ -166,7 +166,14 @@ def signatures(model: keras.Model, mean: np.ndarray, std: np.ndarray) -> dict:
     def forecast(window):
         return {"forecast": model(window, training=False) * std + mean}
 
-    return {"serving_default": (forecast, {"window": tf.TensorSpec(model.input_shape)})}
+    _, lookback, _ = model.input_shape
+    return {
+        "serving_default": (
+            forecast,
+            {"window": tf.TensorSpec(model.input_shape)},
+            {"window": np.broadcast_to(mean, (1, lookback, len(mean)))},
+        ),
+    }
 
 
 def main(argv: list[str] | None = None) -> None:

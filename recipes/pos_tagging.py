@@ -244,8 +244,13 @@ def signatures(model: keras.Model, tags: list[str]) -> dict:
         "serving_default": (
             lambda sentences: tag_words(split_words(sentences)),
             {"sentences": tf.TensorSpec([None], tf.string)},
+            {"sentences": [EXAMPLE]},
         ),
-        "words": (tag_words, {"words": tf.TensorSpec([None, None], tf.string)}),
+        "words": (
+            tag_words,
+            {"words": tf.TensorSpec([None, None], tf.string)},
+            {"words": [EXAMPLE.split()]},
+        ),
     }
 
 

@@ -17,13 +17,16 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from recipes import warmup
+
 
 def publish(model: keras.Model, folder: Path, signatures: dict, keep: int | None = None) -> Path:
     """Exports `model` as the next version in `folder`.
 
     Args:
-        signatures: For each signature's name, (function, {input name: tf.TensorSpec}).
-            The function takes the inputs by name and returns a dict of named outputs.
+        signatures: For each signature's name, (function, {input name: tf.TensorSpec},
+            {input name: an example}). The function takes the inputs by name and returns a
+            dict of named outputs; a server warms up with the example.
         keep: How many versions stay, the new one among them; None: all.
 
     Returns:
@@ -38,10 +41,11 @@ def publish(model: keras.Model, folder: Path, signatures: dict, keep: int | None
         until_done.callback(shutil.rmtree, beside)
         archive = keras.export.ExportArchive()
         archive.track(model)
-        for name, (function, specs) in signatures.items():
+        for name, (function, specs, _) in signatures.items():
             named = [tf.TensorSpec(s.shape, s.dtype, name=n) for n, s in specs.items()]
             archive.add_endpoint(name, function, input_signature=named)
         archive.write_out(beside / "model", verbose=False)
+        warmup.write(beside / "model", signatures)
         return put_in_place(beside / "model", folder, keep)
 
 

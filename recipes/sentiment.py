@@ -26,6 +26,7 @@ from recipes.samples import reviews
 EPOCHS = {"imdb": 4, "sample": 4}
 LABELS = ["negative", "positive"]
 BATCH = 32
+EXAMPLES = ["The film was good, not bad.", "The film was bad, not good."]
 LONGEST = 800  # words read of a review; 3% of IMDB's are longer
 Reviews = tuple[list, list[int]]  # the texts and their labels
 
@@ -124,7 +125,13 @@ def signatures(model: keras.Model) -> dict:
         label = tf.gather(tf.constant(LABELS), tf.argmax(probabilities, axis=-1))
         return {"label": label, "probabilities": probabilities}
 
-    return {"serving_default": (classify, {"sentences": tf.TensorSpec([None], tf.string)})}
+    return {
+        "serving_default": (
+            classify,
+            {"sentences": tf.TensorSpec([None], tf.string)},
+            {"sentences": EXAMPLES},
+        ),
+    }
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -150,7 +157,7 @@ def main(argv: list[str] | None = None) -> None:
     served = signatures(model)
     version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)
     print(f"Exported to {version}; pictures and metrics are in {args.output}.")
-    for sentence in ("The film was good, not bad.", "The film was bad, not good."):
+    for sentence in EXAMPLES:
         answer = served["serving_default"][0](tf.constant([sentence]))
         label, probability = answer["label"].numpy()[0].decode(), answer["probabilities"][0]
         print(f"  {sentence}  {label} ({probability[LABELS.index(label)]:.2f})")

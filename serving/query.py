@@ -8,11 +8,10 @@ takes a window.
 """
 
 import argparse
-import csv
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
+import text
 
 
 def main() -> None:
@@ -35,23 +34,11 @@ def main() -> None:
     else:
         if len(args.inputs) > 1:
             parser.error(f"{name} takes one file, got {args.inputs}")
-        value = tf.constant(rows(Path(args.inputs[0])), spec.dtype)[None]
+        value = tf.constant(text.numbers(Path(args.inputs[0])), spec.dtype)[None]
     if not value.shape.is_compatible_with(spec.shape):
         raise SystemExit(f"{name}: got shape {value.shape}, expected {spec.shape}.")
     answers = signature(**{name: value})
-    for i in range(len(value)):
-        print(args.inputs[i])
-        for output, answer in sorted(answers.items()):
-            print(f"  {output}: {shown(answer[i].numpy())}")
-
-
-def shown(answer) -> str:
-    """One answer: words and numbers on a line, several rows one below the other."""
-    if np.ndim(answer) == 2:
-        return "".join("\n    " + shown(row) for row in answer)
-    cells = np.atleast_1d(answer)
-    cells = [cell.decode() if isinstance(cell, bytes) else f"{cell:.6g}" for cell in cells]
-    return " ".join(cells).rstrip()  # padding is ""
+    text.show(args.inputs, {output: found.numpy().tolist() for output, found in answers.items()})
 
 
 def newest_version(folder: Path) -> Path:
@@ -62,31 +49,6 @@ def newest_version(folder: Path) -> Path:
     if not versions:
         raise SystemExit(f"There is no SavedModel in {folder}; a recipe exports one.")
     return max(versions, key=lambda p: int(p.name))
-
-
-def rows(path: Path) -> list[list[float]]:
-    """The numbers of a CSV file, below its header if it has one, without columns of text."""
-    with path.open() as file:
-        found = [row for row in csv.reader(file) if row]
-    if not found:
-        raise SystemExit(f"{path} is empty.")
-
-    def number(cell):
-        try:
-            return float(cell)
-        except ValueError:
-            return None
-
-    columns = [i for i, cell in enumerate(found[-1]) if number(cell) is not None]
-    if all(number(found[0][i]) is None for i in columns):
-        del found[0]
-    numbers = [[number(row[i]) for i in columns] for row in found]
-    for line, row in enumerate(numbers):
-        if None in row:
-            raise SystemExit(
-                f"{path}: no number in column {columns[row.index(None)]} of {found[line]}"
-            )
-    return numbers
 
 
 if __name__ == "__main__":

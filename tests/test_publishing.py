@@ -19,9 +19,10 @@ def model():
 
 def signatures(model):
     spec = {"x": tf.TensorSpec([None, 2])}
+    example = {"x": [[1.0, 2.0]]}
     return {
-        "serving_default": (lambda x: {"y": model(x)}, spec),
-        "twice": (lambda x: {"y": 2 * model(x)}, spec),
+        "serving_default": (lambda x: {"y": model(x)}, spec, example),
+        "twice": (lambda x: {"y": 2 * model(x)}, spec, example),
     }
 
 
@@ -43,7 +44,25 @@ def test_a_failure_leaves_nothing(model, tmp_path):
 
     spec = {"x": tf.TensorSpec([None, 2])}
     with pytest.raises(RuntimeError):
-        publishing.publish(model, tmp_path / "m", {"serving_default": (broken, spec)})
+        publishing.publish(
+            model, tmp_path / "m", {"serving_default": (broken, spec, {"x": [[1, 2]]})}
+        )
+    assert list((tmp_path / "m").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("example", "error"),
+    [
+        ({}, "'serving_default' has \\[\\], its inputs are \\['x'\\]"),
+        ({"x": [[1.0]]}, "x of shape \\(1, 1\\), expected \\(None, 2\\)"),
+        ({"x": [["one", "two"]]}, "one"),
+    ],
+)
+def test_an_example_that_does_not_fit_is_refused(model, tmp_path, example, error):
+    spec = {"x": tf.TensorSpec([None, 2])}
+    signatures = {"serving_default": (lambda x: {"y": model(x)}, spec, example)}
+    with pytest.raises((ValueError, TypeError), match=error):
+        publishing.publish(model, tmp_path / "m", signatures)
     assert list((tmp_path / "m").iterdir()) == []
 
 

@@ -1,0 +1,182 @@
+"""Asks a model server, TF Serving or KServe's.
+
+    python serving/client.py sentiment "The film was good, not bad." "The film was bad."
+    python serving/client.py pos_tagging "I saw a saw." --grpc
+    python serving/client.py forecasting window.csv
+    python serving/client.py sentiment --stream < review.txt
+
+With --stream the model reads line after line from standard input, and after each says what
+it thinks so far: the server keeps nothing, the state of the recurrence goes back and forth.
+Over REST it needs nothing but Python; over gRPC, tensorflow-serving-api.
+"""
+
+import argparse
+import http.client
+import json
+import sys
+import urllib.parse
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import text
+
+
+class Rest:
+    """The REST API, by columns: {"inputs": …} goes, {"outputs": …} comes."""
+
+    default_port = 8501
+
+    def __init__(self, host: str, port: int, timeout: float):
+        self.address, self.timeout = f"http://{host}:{port}", timeout
+        self.connection = http.client.HTTPConnection(host, port, timeout=timeout)
+
+    def ask(self, model: str, signature: str, inputs) -> dict[str, list]:
+        """The outputs by name.
+
+        Args:
+            inputs: {name: value}, or the value alone where there is one input.
+        """
+        body = json.dumps({"signature_name": signature, "inputs": inputs})
+        path = f"/v1/models/{urllib.parse.quote(model)}:predict"
+        try:
+            self.connection.request("POST", path, body, {"Content-Type": "application/json"})
+            response = self.connection.getresponse()
+            answer = json.loads(response.read())
+        except TimeoutError:
+            raise late(self.address, self.timeout) from None
+        except OSError as error:
+            raise absent(self.address, error) from None
+        except (http.client.HTTPException, ValueError):
+            raise SystemExit(f"What answers at {self.address} speaks no REST for models.") from None
+        if response.status != 200:
+            raise refused(answer.get("error", answer))
+        outputs = answer["outputs"]
+        return outputs if isinstance(outputs, dict) else {"outputs": outputs}  # one has no name
+
+
+class Grpc:
+    """TF Serving's gRPC API. What a signature takes and gives, the server is asked first."""
+
+    default_port = 8500
+
+    def __init__(self, host: str, port: int, timeout: float):
+        try:
+            import grpc
+            from tensorflow_serving.apis import prediction_service_pb2_grpc
+        except ImportError as error:
+            raise SystemExit(
+                f"--grpc: there is no {error.name}; pip install grpcio tensorflow-serving-api"
+            ) from None
+        self.address, self.timeout = f"{host}:{port}", timeout
+        channel = grpc.insecure_channel(self.address)
+        self.service = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        self.signatures = {}  # by model
+
+    def ask(self, model: str, signature: str, inputs) -> dict[str, list]:
+        import tensorflow as tf
+        from tensorflow_serving.apis import predict_pb2
+
+        if model not in self.signatures:
+            self.signatures[model] = self.signatures_of(model)
+        if signature not in self.signatures[model]:
+            raise refused(f"{model} has no signature {signature!r}")
+        specs = self.signatures[model][signature].inputs
+        if not isinstance(inputs, dict):
+            inputs = dict.fromkeys(specs, inputs)
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name, request.model_spec.signature_name = model, signature
+        for name, value in inputs.items():
+            try:
+                tensor = tf.make_tensor_proto(value, specs[name].dtype)
+            except (TypeError, ValueError) as error:
+                raise SystemExit(f"{name}: {error}") from None
+            request.inputs[name].CopyFrom(tensor)
+        response = self.call("Predict", request)
+        return {name: tf.make_ndarray(t).tolist() for name, t in response.outputs.items()}
+
+    def signatures_of(self, model: str) -> dict:
+        from tensorflow_serving.apis import get_model_metadata_pb2
+
+        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        request.model_spec.name = model
+        found = get_model_metadata_pb2.SignatureDefMap()
+        self.call("GetModelMetadata", request).metadata["signature_def"].Unpack(found)
+        return found.signature_def
+
+    def call(self, method: str, request):
+        import grpc
+
+        try:
+            return getattr(self.service, method)(request, timeout=self.timeout)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNAVAILABLE:
+                raise absent(self.address, error.details()) from None
+            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise late(self.address, self.timeout) from None
+            raise refused(error.details()) from None
+
+
+# --- What can go wrong -------------------------------------------------------------------
+
+
+def absent(address: str, why) -> SystemExit:
+    return SystemExit(
+        f"No model server answers at {address} ({why}). serving/README.md says how to start one."
+    )
+
+
+def late(address: str, timeout: float) -> SystemExit:
+    return SystemExit(
+        f"{address} gives no answer within {timeout:g} seconds; --timeout waits longer."
+    )
+
+
+def refused(why) -> SystemExit:
+    return SystemExit(f"The server refuses: {why}")
+
+
+# --- Asking ------------------------------------------------------------------------------
+
+
+def stream(ask: Callable, chunks: Iterable[str]) -> None:
+    """Shows the answer after each chunk of one text, the state kept here in between."""
+    state = ask("initial_state", {"batch": 1})
+    for chunk in chunks:
+        answer = ask("stream", {"text": [chunk], **state})
+        state = {name: answer.pop(name) for name in state}
+        text.show([chunk.rstrip("\n")], answer)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", help="its name on the server: sentiment, pos_tagging, …")
+    parser.add_argument("inputs", nargs="*", help="texts, or one CSV file: a row for each step")
+    parser.add_argument("--stream", action="store_true", help="read one text line after line")
+    parser.add_argument("--grpc", action="store_true", help="gRPC in place of REST")
+    parser.add_argument("--host", default="localhost")
+    parser.add_argument("--port", type=int, help="default: 8501, for gRPC 8500")
+    parser.add_argument("--timeout", type=float, default=10, help="seconds; default: 10")
+    args = parser.parse_args()
+    if args.stream == bool(args.inputs):
+        parser.error("give texts, a CSV file, or --stream")
+
+    api = Grpc if args.grpc else Rest
+    server = api(args.host, args.port or api.default_port, args.timeout)
+
+    def ask(signature, inputs):
+        return server.ask(args.model, signature, inputs)
+
+    if args.stream:
+        return stream(ask, sys.stdin)
+    inputs = args.inputs
+    if inputs[0].endswith(".csv"):
+        if len(inputs) > 1:
+            parser.error(f"one CSV file at a time, got {inputs}")
+        inputs = [text.numbers(Path(inputs[0]))]
+    text.show(args.inputs, ask("serving_default", inputs))
+
+
+if __name__ == "__main__":
+    main()

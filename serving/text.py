@@ -1,0 +1,53 @@
+"""Inputs and answers as text: the numbers of a CSV file in, words and numbers out."""
+
+import csv
+from pathlib import Path
+
+
+def numbers(path: Path) -> list[list[float]]:
+    """The numbers of a CSV file, below its header if it has one, without columns of text."""
+    if not path.exists():
+        raise SystemExit(f"There is no file {path}.")
+    with path.open() as file:
+        found = [row for row in csv.reader(file) if row]
+    if not found:
+        raise SystemExit(f"{path} is empty.")
+
+    def number(cell):
+        try:
+            return float(cell)
+        except ValueError:
+            return None
+
+    columns = [i for i, cell in enumerate(found[-1]) if number(cell) is not None]
+    if all(number(found[0][i]) is None for i in columns):
+        del found[0]
+    rows = [[number(row[i]) for i in columns] for row in found]
+    for line, row in enumerate(rows):
+        if None in row:
+            raise SystemExit(
+                f"{path}: no number in column {columns[row.index(None)]} of {found[line]}"
+            )
+    return rows
+
+
+def show(inputs: list[str], answers: dict[str, list]) -> None:
+    """Prints each input, and below it its share of every output."""
+    for i, given in enumerate(inputs):
+        print(given)
+        for output, answer in sorted(answers.items()):
+            print(f"  {output}: {shown(answer[i])}", flush=True)
+
+
+def shown(answer) -> str:
+    """One answer: words and numbers on a line, several rows one below the other."""
+    if isinstance(answer, list) and answer and isinstance(answer[0], list):
+        return "".join("\n    " + shown(row) for row in answer)
+    cells = answer if isinstance(answer, list) else [answer]
+    return " ".join(map(cell, cells)).rstrip()  # padding is ""
+
+
+def cell(value) -> str:
+    if isinstance(value, bytes):
+        return value.decode()
+    return value if isinstance(value, str) else f"{value:.6g}"
