@@ -262,7 +262,7 @@ def signatures(model: keras.Model, tags: list[str]) -> dict:
 
 def main(argv: list[str] | None = None) -> None:
     parser = command_line.parser("pos_tagging", __doc__, EPOCHS)
-    parser.add_argument("--embeddings", metavar="FILE", help=word_vectors.HELP)
+    word_vectors.add_argument(parser)
     args = command_line.parse(parser, argv)
     data, tags = load(args.dataset, args.seed)
     train = batches(data["train"], tags, shuffle=True).take(args.steps or -1)

@@ -137,7 +137,7 @@ def signatures(model: keras.Model) -> dict:
 
 def main(argv: list[str] | None = None) -> None:
     parser = command_line.parser("sentiment", __doc__, EPOCHS)
-    parser.add_argument("--embeddings", metavar="FILE", help=word_vectors.HELP)
+    word_vectors.add_argument(parser)
     args = command_line.parse(parser, argv)
     data = load(args.dataset, args.seed)
     train = batches(data["train"], shuffle=True).take(args.steps or -1)

@@ -50,23 +50,8 @@ THIN = 1e-3  # words more frequent than this are left out at times
 FREQUENT = 30_000  # answers are among so many most frequent words
 ANSWERS = 10
 LETTERS, BUCKETS = (3, 4, 5, 6), 200_000  # of n-grams: their lengths, and how many vectors
-WORDS = [
-    "man",
-    "woman",
-    "king",
-    "queen",
-    "paris",
-    "england",
-    "good",
-    "bad",
-    "film",
-    "actor",
-    "funny",
-    "scary",
-    "two",
-    "dog",
-    "car",
-]
+WORDS = ["man", "woman", "king", "queen", "paris", "england", "good", "bad", "film", "actor"]
+WORDS += ["funny", "scary", "two", "dog", "car"]
 
 
 # --- Data: the words of a text as numbers --------------------------------------------------
@@ -92,16 +77,16 @@ def load(dataset: str, text: str | None, seed: int, least: int) -> Corpus:
     counts = np.bincount(train, minlength=len(words))
     counts[0] = 0
     order = np.argsort(-counts, kind="stable")[: np.sum(counts >= least)]
-    if len(order) < 2 or counts[order].sum() < 1000:
-        raise SystemExit(
-            f"{text or dataset} is too little to learn from: {counts.sum()} words, and "
-            f"{len(order)} different ones that occur {least} times (--min-count) or more."
-        )
     # Rare words are left out, as if the text were without them.
     place = np.full(len(words), -1, "int32")
     place[order] = np.arange(1, len(order) + 1)
     place[0] = 0
     train, validation = (place[part][place[part] >= 0] for part in (train, validation))
+    if counts[order].sum() < 1000 or not np.any(validation):
+        raise SystemExit(
+            f"{text or dataset} is too little to learn from: {counts.sum()} words, and "
+            f"{len(order)} different ones that occur {least} times (--min-count) or more."
+        )
     return Corpus(train, validation, [words[i] for i in order], counts[order])
 
 
@@ -267,7 +252,7 @@ class SkipGram(keras.Model):
 
     def said(self, total, weights):
         count = tf.reduce_sum(tf.nn.relu(weights))
-        self.mean.update_state(total / count, sample_weight=count)
+        self.mean.update_state(tf.math.divide_no_nan(total, count), sample_weight=count)
         return {"loss": self.mean.result()}
 
 
@@ -479,9 +464,9 @@ def signatures(answers: Answers) -> dict:
 def write_projector(folder: Path, words: list[str], vectors: np.ndarray) -> None:
     """What TensorBoard's Embedding Projector shows: a checkpoint, labels, and where they are."""
     folder.mkdir(parents=True, exist_ok=True)
-    saved = tf.train.Checkpoint(vectors=tf.Variable(vectors)).save(str(folder / "vectors.ckpt"))
+    tf.train.Checkpoint(vectors=tf.Variable(vectors)).write(str(folder / "vectors.ckpt"))
     (folder / "metadata.tsv").write_text("\n".join(words) + "\n", "utf-8")
-    config = projector.ProjectorConfig(model_checkpoint_path=Path(saved).name)
+    config = projector.ProjectorConfig(model_checkpoint_path="vectors.ckpt")
     config.embeddings.add(
         tensor_name="vectors/.ATTRIBUTES/VARIABLE_VALUE", metadata_path="metadata.tsv"
     )

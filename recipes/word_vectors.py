@@ -4,14 +4,13 @@ The first line says how many words and how many numbers for each; every other li
 word and its numbers, with a space between.
 """
 
+import argparse
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from recipes import training
-
-HELP = "word vectors to start from, in word2vec's text format; default: random ones"
 
 
 def write(path: Path, words: list[str], vectors: np.ndarray) -> None:
@@ -54,6 +53,21 @@ def read(path: Path, wanted: set[str] | None = None) -> tuple[list[str], np.ndar
     if number - 1 != count:
         raise SystemExit(f"{path} is not whole: it has {number - 1} words, and says {count}.")
     return words, np.array(rows, "float32").reshape(-1, dimension)
+
+
+def add_argument(parser: argparse.ArgumentParser) -> None:
+    """Gives a recipe the argument --embeddings, a file that is looked at before all else."""
+
+    def readable(path):
+        read(path, wanted=set())
+        return path
+
+    parser.add_argument(
+        "--embeddings",
+        type=readable,
+        metavar="FILE",
+        help="word vectors to start from, in word2vec's text format; default: random ones",
+    )
 
 
 def embedding(vocabulary: list[str], path: str | None, dimension: int) -> keras.layers.Embedding:

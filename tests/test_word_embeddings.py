@@ -418,7 +418,3 @@ def test_a_text_that_is_not_there_or_too_short_is_told_of(tmp_path):
         with pytest.raises(SystemExit, match=says):
             word_embeddings.main(["--text", str(path), "--output", str(tmp_path / "run")])
     assert os.listdir(tmp_path) == ["text.txt"]
-
-
-def test_imdb_is_read_without_its_test_part(tfds_data):
-    assert len(word_embeddings.read("imdb", None, 0)) == 75_000
