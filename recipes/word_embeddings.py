@@ -6,19 +6,19 @@
 
 One-hot, no word is more like a second than like a third. Skip-gram gives each word w a
 vector v_w, and a second one v'_w for when it is another's neighbour, and makes them tell
-neighbours in the text from words drawn at random (Mikolov et al. 2013, equation 4): for
-every w and every neighbour c, at most `window` words away, it maximises
+neighbours in the text from words drawn at random (Mikolov et al. 2013, arXiv 1310.4546,
+equation 4): for every w and every neighbour c, at most `window` words away, it maximises
 
     log σ(v'_c · v_w) + Σ_k log σ(−v'_n(k) · v_w),   k = 1 … NEGATIVES, n(k) drawn at random
 
 With --ngrams, v_w is the mean of a vector for the word and one for each of its n-grams of
-letters, so that a word never seen has a vector too (Bojanowski et al. 2017). Relations
-between words become directions: king − man + woman lies near queen.
+letters, so that a word never seen has a vector too (Bojanowski et al. 2017, arXiv
+1607.04606). Relations between words become directions: king − man + woman lies near queen.
 
-It is fast on a CPU because BLOCK successive words share their negatives (Ji et al. 2016):
-their scores with all their neighbours and negatives are one product of matrices. Where
-word2vec draws a window's size for each word, a neighbour d words away counts here by its
-chance to be in it, (window + 1 − d) / window.
+It is fast on a CPU because BLOCK successive words share their negatives (Ji et al. 2016,
+arXiv 1604.04661): their scores with all their neighbours and negatives are one product of
+matrices, and a batch is thousands of words. Where word2vec draws a window's size for each
+word, a neighbour d words away counts by its chance to be in it, (window + 1 − d) / window.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from recipes.samples import analogies
 from recipes.sentiment import clean
 
 EPOCHS = {"imdb": 5, "sample": 10, "text": 5}
-RATE, FARTHEST = 0.025, 0.1  # of gradient descent, falling to 0; and its longest step
+RATE = 0.3  # Adagrad's, falling to 0
 BATCH = 16384  # words of the text, before the frequent ones are thinned out
 BLOCK = 32  # successive words that share their negatives
 SHARED = 22  # negatives of a block
@@ -277,26 +277,30 @@ def build(words: list[str], dimension: int, with_ngrams: bool) -> keras.Model:
 def compile_model(model: keras.Model, steps: int) -> None:
     """Sets the model up to be trained for `steps` batches."""
     rate = keras.optimizers.schedules.PolynomialDecay(RATE, steps, 0.0)
-    model.compile(SparseSGD(rate, FARTHEST), jit_compile=False)
+    model.compile(RowAdagrad(rate), jit_compile=False)
 
 
-class SparseSGD(keras.optimizers.Optimizer):
-    """Gradient descent on the rows of a table that have a gradient, and on no others.
+class RowAdagrad(keras.optimizers.Optimizer):
+    """Adagrad (Duchi et al. 2011) on tables, with one sum for each row: of its mean squares.
 
-    A batch sums the gradients of all a word's pairs, thousands for a frequent word: at a
-    rate that is right for the others, its vector would overshoot. No vector moves farther
-    than `farthest` at a step.
+    A frequent word's gradient is the sum over thousands of pairs of a batch, a rare word's
+    over a few; so divided, neither overshoots nor lags. Only rows with a gradient are touched,
+    while Keras's Adagrad goes over the whole table at every step.
     """
 
-    def __init__(self, learning_rate, farthest: float):
-        super().__init__(learning_rate)
-        self.farthest = farthest
+    def build(self, variables):
+        if not self.built:
+            super().build(variables)
+            self.sums = [self.add_variable((v.shape[0], 1), name="sums") for v in variables]
 
     def update_step(self, gradient, variable, learning_rate):
+        sums = self.sums[self._get_variable_index(variable)].value
         rows, places = tf.unique(gradient.indices)
-        summed = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
-        step = tf.clip_by_norm(learning_rate * summed, self.farthest, axes=-1)
-        variable.scatter_sub(tf.IndexedSlices(step, rows))
+        gradient = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
+        squares = tf.reduce_mean(gradient**2, axis=-1, keepdims=True)
+        sums.scatter_add(tf.IndexedSlices(squares, rows))
+        step = tf.math.divide_no_nan(gradient, tf.sqrt(tf.gather(sums, rows)))
+        variable.scatter_sub(tf.IndexedSlices(learning_rate * step, rows))
 
 
 # --- Evaluation: analogies, a to b as c to d -------------------------------------------------
@@ -575,8 +579,9 @@ def main(argv: list[str] | None = None) -> None:
     write_projector(args.output / "tensorboard/train", corpus.words[shown], vectors[shown])
 
     pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
-    chosen = [word for word in args.words or WORDS if word in set(corpus.words)]
-    draw(args.output, corpus, vectors, chosen or corpus.words[:12], args.seed)
+    known = set(corpus.words)
+    chosen = [w.lower() for w in args.words or WORDS if w.lower() in known] or corpus.words[:12]
+    draw(args.output, corpus, vectors, chosen, args.seed)
     print(
         f"One-hot, a word is {len(corpus.words)} numbers, and the cosine of any two is 0. "
         f"Here it is {args.dimension} numbers, and these are most similar or nearest:"

@@ -215,42 +215,39 @@ def test_each_neighbour_counts_by_its_chance_to_be_in_the_window(batch):
     assert np.ptp(negative, axis=-1).max() == 0
 
 
-@pytest.mark.parametrize("farthest", [1e9, 0.02])
-def test_a_step_follows_the_gradient_of_the_papers_objective(batch, farthest):
-    _, counts, _, (((words, others), weights)) = batch
-    model = word_embeddings.build(["?"] * len(counts), 8, with_ngrams=False)
-    model.compile(word_embeddings.SparseSGD(0.05, farthest), jit_compile=False)
-    random = np.random.default_rng(1)
-    v, u = random.normal(size=(2, len(counts), 8)).astype("float32")
-    model.set_weights([v, u])
-
-    def sigmoid(x):
-        return 1 / (1 + np.exp(-x))
-
-    # −log σ(u·v) for a neighbour, −log σ(−u·v) for a negative (Mikolov et al. 2013, 4).
+def loss_and_gradients(batch, v, u):
+    """−log σ(u·v) for a neighbour, −log σ(−u·v) for a negative (Mikolov et al. 2013, 4)."""
+    (words, others), weights = tf.nest.map_structure(lambda x: x.numpy(), batch)
     loss, dv, du = 0, np.zeros(v.shape), np.zeros(u.shape)
-    for block, row, column in zip(*np.nonzero(weights.numpy())):
-        w, c = int(words[block, row]), int(others[block, column])
-        weight = float(weights[block, row, column])
-        sign = np.sign(weight)
-        score = sign * float(v[w].astype(float) @ u[c])
-        loss -= abs(weight) * np.log(sigmoid(score))
-        d = -abs(weight) * sigmoid(-score) * sign
-        dv[w] += d * u[c]
-        du[c] += d * v[w]
+    for block, row, column in zip(*np.nonzero(weights)):
+        w, c = words[block, row], others[block, column]
+        sign, weight = np.sign(weights[block, row, column]), abs(weights[block, row, column])
+        right = 1 / (1 + np.exp(-sign * (v[w] @ u[c])))
+        loss -= weight * np.log(right)
+        dv[w] -= weight * sign * (1 - right) * u[c]
+        du[c] -= weight * sign * (1 - right) * v[w]
+    return loss / np.maximum(weights, 0).sum(), [dv, du]
 
-    mean = loss / np.maximum(weights, 0).sum()
-    data = tf.data.Dataset.from_tensors(((words, others), weights))
-    assert model.evaluate(data, verbose=0) == pytest.approx(mean, rel=1e-4)
-    model.fit(data, verbose=0)
-    for before, gradient, after in (
-        (v, dv, model.get_weights()[0]),
-        (u, du, model.get_weights()[1]),
-    ):
-        step = 0.05 * gradient
-        length = np.linalg.norm(step, axis=1, keepdims=True)
-        step *= np.minimum(1, farthest / np.maximum(length, 1e-30))
-        np.testing.assert_allclose(after, before - step, atol=1e-5)
+
+def test_steps_follow_the_gradient_of_the_papers_objective(batch):
+    _, counts, _, batch = batch
+    model = word_embeddings.build(["?"] * len(counts), 8, with_ngrams=False)
+    word_embeddings.compile_model(model, 4)
+    random = np.random.default_rng(1)
+    tables = [random.normal(size=(len(counts), 8)) for _ in range(2)]
+    model.set_weights(tables)
+    data = tf.data.Dataset.from_tensors(batch)
+    sums = [np.zeros((len(counts), 1)) for _ in range(2)]
+    for step in range(3):
+        loss, gradients = loss_and_gradients(batch, *tables)
+        assert model.evaluate(data, verbose=0) == pytest.approx(loss, rel=1e-4)
+        model.fit(data, shuffle=False, verbose=0)
+        rate = word_embeddings.RATE * (1 - step / 4)
+        for table, sum_, gradient in zip(tables, sums, gradients):
+            sum_ += np.mean(gradient**2, axis=1, keepdims=True)
+            table -= rate * gradient / np.sqrt(np.where(sum_ > 0, sum_, 1))
+        for found, expected in zip(model.get_weights(), tables):
+            np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_frequent_words_are_left_out_and_drawn_less_often():
