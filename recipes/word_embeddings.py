@@ -468,9 +468,10 @@ def signatures(answers: Answers) -> dict:
 def write_projector(folder: Path, words: list[str], vectors: np.ndarray) -> None:
     """What TensorBoard's Embedding Projector shows: a checkpoint, labels, and where they are."""
     folder.mkdir(parents=True, exist_ok=True)
-    tf.train.Checkpoint(vectors=tf.Variable(vectors)).write(str(folder / "vectors.ckpt"))
+    # Found by the file "checkpoint" beside it, wherever the folder is moved to.
+    tf.train.Checkpoint(vectors=tf.Variable(vectors)).save(str(folder / "vectors.ckpt"))
     (folder / "metadata.tsv").write_text("\n".join(words) + "\n", "utf-8")
-    config = projector.ProjectorConfig(model_checkpoint_path="vectors.ckpt")
+    config = projector.ProjectorConfig()
     config.embeddings.add(
         tensor_name="vectors/.ATTRIBUTES/VARIABLE_VALUE", metadata_path="metadata.tsv"
     )

@@ -85,7 +85,8 @@ def test_the_projector_finds_vectors_and_words_beside_the_logs(run):
     assert list(logs.glob("events.out.tfevents.*"))
     config = text_format.Parse((logs / "projector_config.pbtxt").read_text(), ProjectorConfig())
     (embedding,) = config.embeddings
-    checkpoint = tf.train.load_checkpoint(str(logs / config.model_checkpoint_path))
+    assert not config.model_checkpoint_path  # so that TensorBoard looks for the latest
+    checkpoint = tf.train.load_checkpoint(tf.train.latest_checkpoint(logs))
     vectors = checkpoint.get_tensor(embedding.tensor_name)
     labels = (logs / embedding.metadata_path).read_text("utf-8").splitlines()
     words, expected = read_plainly(folder / "run/vectors.txt")
