@@ -13,7 +13,7 @@ CELLS = {"simple_rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
 
 
 def parser(
-    recipe: str, description: str, epochs: dict[str, int], cell: str = "lstm"
+    recipe: str, description: str, epochs: dict[str, int], cell: str | None = "lstm"
 ) -> argparse.ArgumentParser:
     """A parser with the common arguments.
 
@@ -21,7 +21,7 @@ def parser(
         recipe: The recipe's name; its folder under runs/ and saved_models/.
         description: What the recipe does, for `--help`.
         epochs: For each dataset, the first being the default, how long to train.
-        cell: The default cell.
+        cell: The default cell; None where there is no recurrent network.
     """
     default = next(iter(epochs))
     found = argparse.ArgumentParser(
@@ -29,12 +29,16 @@ def parser(
     )
     add = found.add_argument
     add("--dataset", choices=list(epochs), default=default, help=f"default: {default}")
-    add("--cell", choices=list(CELLS), default=cell, help=f"the recurrent cell; default: {cell}")
+    if cell:
+        add(
+            "--cell", choices=list(CELLS), default=cell, help=f"the recurrent cell; default: {cell}"
+        )
+    run = "DATASET-CELL" if cell else "DATASET"
     lengths = ", ".join(f"{n} on {name}" for name, n in epochs.items())
     add("--epochs", type=positive, help=f"default: {lengths}")
     add("--steps", type=positive, help="batches an epoch, for a quick try; default: all")
     add("--seed", type=seed, default=0, help="default: 0")
-    add("--output", type=Path, help=f"default: runs/{recipe}/DATASET-CELL in the repository")
+    add("--output", type=Path, help=f"default: runs/{recipe}/{run} in the repository")
     add(
         "--saved-models",
         type=Path,
@@ -51,7 +55,8 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.N
     args = parser.parse_args(argv)
     epochs_of = vars(args).pop("epochs_of")
     args.epochs = args.epochs or epochs_of[args.dataset]
-    args.output = args.output or REPOSITORY / "runs" / args.recipe / f"{args.dataset}-{args.cell}"
+    run = f"{args.dataset}-{args.cell}" if "cell" in args else args.dataset
+    args.output = args.output or REPOSITORY / "runs" / args.recipe / run
     # A run that goes on must not draw what it drew in its first epoch again.
     keras.utils.set_random_seed(args.seed + training.epochs_done(args.output))
     return args

@@ -133,6 +133,34 @@ def gradient_flow(path: Path, found: dict) -> None:
     _save(figure, path)
 
 
+def similarities(path: Path, matrices: dict[str, np.ndarray], words: list[str]) -> None:
+    """For each title, how similar any two of the words are, from −1 to 1."""
+    size = max(4, 0.35 * len(words))
+    figure, axes = plt.subplots(1, len(matrices), figsize=(size * len(matrices) + 2, size + 1))
+    for axis, (title, matrix) in zip(np.atleast_1d(axes), matrices.items()):
+        image = axis.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1)
+        axis.set_xticks(range(len(words)), words, rotation=90)
+        axis.set_yticks(range(len(words)), words)
+        axis.set_title(title)
+    figure.colorbar(image, label="cosine similarity")
+    _save(figure, path)
+
+
+def word_map(
+    path: Path, points: np.ndarray, words: list[str], groups: list[int], names: list[str]
+) -> None:
+    """Words at their (words, 2) `points`, coloured by group; what names a group is in bold."""
+    figure, axis = plt.subplots(figsize=(12, 9))
+    colours = plt.get_cmap("tab20")
+    for (x, y), word, group in zip(points, words, groups):
+        chosen = word == names[group]
+        axis.plot(x, y, ".", color=colours(group % 20))
+        axis.annotate(word, (x, y), color=colours(group % 20), fontsize=11 if chosen else 8,
+                      fontweight="bold" if chosen else "normal")  # fmt: skip
+    axis.set(xticks=[], yticks=[], title="words and their neighbours, by t-SNE")
+    _save(figure, path)
+
+
 def _save(figure, path: Path) -> None:
     figure.tight_layout()
     beside = path.with_name(f".writing-{path.name}")

@@ -23,7 +23,15 @@ import tensorflow as tf
 from keras import ops
 
 import layers
-from recipes import batching, command_line, pictures, prepared_data, publishing, training
+from recipes import (
+    batching,
+    command_line,
+    pictures,
+    prepared_data,
+    publishing,
+    training,
+    word_vectors,
+)
 from recipes.samples import grammar
 
 EPOCHS = {"ud_english_ewt": 12, "sample": 2}
@@ -133,14 +141,16 @@ class Spelling(keras.layers.Layer):
         return keras.KerasTensor((*words.shape, self.size), self.compute_dtype)
 
 
-def build(train: Sentences, tags: list[str], cell: str, units: int = 128) -> keras.Model:
+def build(
+    train: Sentences, tags: list[str], cell: str, units: int = 128, embeddings: str | None = None
+) -> keras.Model:
     counts = Counter(word.lower() for words, _ in train for word in words)
     vocabulary = [word for word, n in counts.most_common() if n > 1]
     letters = sorted({letter for words, _ in train for word in words for letter in word})
 
     words = keras.Input((None,), dtype="string", name="words")
     numbers = Numbers(vocabulary, hide=0.15, name="vocabulary")(words)
-    known = keras.layers.Embedding(len(vocabulary) + 2, 128, name="embedding")(numbers)
+    known = word_vectors.embedding(["", "[UNK]", *vocabulary], embeddings, 128)(numbers)
     spelt = Spelling(letters, cell, units=64, name="spelling")(words)
     x = keras.layers.Dropout(0.4)(ops.concatenate([known, spelt], axis=-1))
     for depth in (1, 2):
@@ -255,11 +265,13 @@ def signatures(model: keras.Model, tags: list[str]) -> dict:
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = command_line.parse(command_line.parser("pos_tagging", __doc__, EPOCHS), argv)
+    parser = command_line.parser("pos_tagging", __doc__, EPOCHS)
+    word_vectors.add_argument(parser)
+    args = command_line.parse(parser, argv)
     data, tags = load(args.dataset, args.seed)
     train = batches(data["train"], tags, shuffle=True).take(args.steps or -1)
     validation = batches(data["validation"], tags, shuffle=False)
-    model = build(data["train"], tags, args.cell)
+    model = build(data["train"], tags, args.cell, embeddings=args.embeddings)
     compile_model(model, args.epochs * len(train))
     model.summary()
 

@@ -20,7 +20,15 @@ import tensorflow as tf
 from keras import ops
 
 import layers
-from recipes import batching, command_line, pictures, prepared_data, publishing, training
+from recipes import (
+    batching,
+    command_line,
+    pictures,
+    prepared_data,
+    publishing,
+    training,
+    word_vectors,
+)
 from recipes.samples import reviews
 
 EPOCHS = {"imdb": 4, "sample": 4}
@@ -84,14 +92,14 @@ def clean(texts: tf.Tensor) -> tf.Tensor:
     return texts
 
 
-def build(texts: list, cell: str, units: int = 128) -> keras.Model:
+def build(texts: list, cell: str, units: int = 128, embeddings: str | None = None) -> keras.Model:
     number = keras.layers.TextVectorization(max_tokens=30_000, standardize=clean, name="vocabulary")
     number.adapt(tf.data.Dataset.from_tensor_slices(texts).batch(1000))
 
     text = keras.Input((), dtype="string", name="text")
     numbers = ops.pad(number(text)[:, :LONGEST], [[0, 0], [0, 1]])  # one place even for ""
     mask = numbers != 0
-    x = keras.layers.Embedding(number.vocabulary_size(), 128, name="embedding")(numbers)
+    x = word_vectors.embedding(number.get_vocabulary(), embeddings, 128)(numbers)
     x = keras.layers.SpatialDropout1D(0.5)(x)
     recurrent = command_line.CELLS[cell](units, return_sequences=True)
     x = layers.Bidirectional(recurrent, name="read")(x, mask=mask)
@@ -135,11 +143,13 @@ def signatures(model: keras.Model) -> dict:
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = command_line.parse(command_line.parser("sentiment", __doc__, EPOCHS), argv)
+    parser = command_line.parser("sentiment", __doc__, EPOCHS)
+    word_vectors.add_argument(parser)
+    args = command_line.parse(parser, argv)
     data = load(args.dataset, args.seed)
     train = batches(data["train"], shuffle=True).take(args.steps or -1)
     validation = batches(data["validation"], shuffle=False)
-    model = build(data["train"][0], args.cell)
+    model = build(data["train"][0], args.cell, embeddings=args.embeddings)
     rate = keras.optimizers.schedules.CosineDecay(1e-3, args.epochs * len(train))
     optimizer = keras.optimizers.Adam(rate, clipnorm=1.0)
     model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])

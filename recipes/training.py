@@ -16,8 +16,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-# Where things lie does not make a run another one.
-PLACES = ("output", "saved_models", "keep", "csv")
+# Where things lie, and what is asked in the end, does not make a run another one.
+PLACES = ("output", "saved_models", "keep", "csv", "questions", "analogy", "words")
 
 
 def fit(

@@ -38,6 +38,11 @@ def etth1_csv():
     return data_or_skip(os.environ.get("ETTH1_CSV"), "ETTh1.csv ($ETTH1_CSV)")
 
 
+@pytest.fixture
+def questions_words():
+    return data_or_skip(os.environ.get("QUESTIONS_WORDS"), "questions-words.txt ($QUESTIONS_WORDS)")
+
+
 def ask(version: Path, signature: str, inputs: dict, folder: Path) -> dict[str, np.ndarray]:
     """A SavedModel's answer, from a process that imports only TensorFlow and numpy."""
     np.savez(folder / "inputs.npz", **inputs)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from recipes import forecasting, pos_tagging, sentiment
+from recipes import forecasting, pos_tagging, sentiment, word_embeddings
 
 
 def test_ud_english_ewt_has_the_words_that_are_scored(tfds_data):
@@ -42,3 +42,15 @@ def test_etth1_repeating_the_last_value_scores_as_published(etth1_csv):
     for name in ("model", "repeat the last value"):
         np.testing.assert_allclose(scores[name]["mse"], 1.295, atol=1e-3)
         np.testing.assert_allclose(scores[name]["mae"], 0.713, atol=1e-3)
+
+
+def test_word_embeddings_read_all_of_imdb_but_its_test_part(tfds_data):
+    assert len(word_embeddings.read("imdb", None, 0)) == 75_000
+
+
+def test_the_analogy_questions_are_those_of_mikolov_et_al(questions_words):
+    """Mikolov et al. 2013 (arXiv 1301.3781), 4.1: 8,869 semantic and 10,675 syntactic questions."""
+    questions = word_embeddings.read_questions(questions_words)
+    syntactic = sum(len(asked) for name, asked in questions.items() if name.startswith("gram"))
+    assert len(questions) == 14 and syntactic == 10_675
+    assert sum(map(len, questions.values())) - syntactic == 8_869

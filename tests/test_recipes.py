@@ -221,8 +221,8 @@ def test_without_network_and_data_the_error_says_so(tmp_path):
 import sys, urllib.request
 def no_route(*args, **kwargs): raise OSError("no route to host")
 urllib.request.urlopen = no_route
-from recipes import forecasting, pos_tagging, sentiment
-for recipe in (forecasting, pos_tagging, sentiment):
+from recipes import forecasting, pos_tagging, sentiment, word_embeddings
+for recipe in (forecasting, pos_tagging, sentiment, word_embeddings):
     try: recipe.main(["--output", sys.argv[1]])
     except SystemExit as error: print(error)
 """
@@ -231,6 +231,6 @@ for recipe in (forecasting, pos_tagging, sentiment):
         [sys.executable, "-c", script, str(tmp_path)],
         cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    lines = done.stdout.splitlines()[-3:]
-    for line, name in zip(lines, ("ETTh1", "universal_dependencies", "imdb_reviews")):
+    names = ("ETTh1", "universal_dependencies", "imdb_reviews", "imdb_reviews")
+    for line, name in zip(done.stdout.splitlines()[-4:], names):
         assert name in line and "no network" in line and "--dataset sample" in line

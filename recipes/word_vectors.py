@@ -1,0 +1,94 @@
+"""Word vectors in word2vec's text format, and layers that start from them.
+
+The first line says how many words and how many numbers for each; every other line is a
+word and its numbers, with a space between.
+"""
+
+import argparse
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from recipes import training
+
+
+def write(path: Path, words: list[str], vectors: np.ndarray) -> None:
+    """Writes (words, dimension) `vectors`; the file is there whole or not at all."""
+
+    def lines(beside: Path):
+        with beside.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(f"{len(words)} {vectors.shape[1]}\n")
+            for word, vector in zip(words, vectors):
+                file.write(f"{word} {' '.join(f'{x:.6g}' for x in vector.tolist())}\n")
+
+    training.write(path, lines)
+
+
+def read(path: Path, wanted: set[str] | None = None) -> tuple[list[str], np.ndarray]:
+    """(words, (words, dimension) float32 vectors); of `wanted` words only, if given.
+
+    Raises:
+        SystemExit: If there is no such file, or its content is not in the format.
+    """
+    words, rows, number = [], [], 1
+    try:
+        # Only "\n" ends a line: a word may be of any other character.
+        with open(path, encoding="utf-8", newline="\n") as file:
+            first = file.readline()
+            count, dimension = (int(n) for n in first.split())
+            for number, line in enumerate(file, 2):
+                word, *numbers = line.rstrip(" \r\n").split(" ")
+                if len(numbers) != dimension:
+                    raise ValueError(f"line {number}: {len(numbers)} numbers, not {dimension}")
+                if wanted is None or word in wanted:
+                    words.append(word)
+                    rows.append(np.array(numbers, "float32"))
+    except (OSError, ValueError) as error:
+        raise SystemExit(
+            f"{path} cannot be read as word vectors ({error}). They are expected in word2vec's "
+            'text format: a line "COUNT DIMENSION", then a line "WORD NUMBER NUMBER …" for each '
+            "word, as recipes/word_embeddings.py leaves in vectors.txt."
+        ) from error
+    if number - 1 != count:
+        raise SystemExit(f"{path} is not whole: it has {number - 1} words, and says {count}.")
+    return words, np.array(rows, "float32").reshape(-1, dimension)
+
+
+def add_argument(parser: argparse.ArgumentParser) -> None:
+    """Gives a recipe the argument --embeddings, a file that is looked at before all else."""
+
+    def readable(path):
+        read(path, wanted=set())
+        return path
+
+    parser.add_argument(
+        "--embeddings",
+        type=readable,
+        metavar="FILE",
+        help="word vectors to start from, in word2vec's text format; default: random ones",
+    )
+
+
+def embedding(vocabulary: list[str], path: str | None, dimension: int) -> keras.layers.Embedding:
+    """The layer "embedding", a vector for each of `vocabulary`, to be trained further.
+
+    Args:
+        path: A file of vectors to start from, which also sets the dimension. Words that are
+            not in it start from random numbers of the same spread.
+        dimension: Where there is no file.
+
+    Raises:
+        SystemExit: If the file is not in the format, or knows none of the words.
+    """
+    if path is None:
+        return keras.layers.Embedding(len(vocabulary), dimension, name="embedding")
+    words, vectors = read(path, set(vocabulary))
+    if not words:
+        raise SystemExit(f"{path} has none of the {len(vocabulary)} words of this vocabulary.")
+    print(f"{path}: vectors for {len(words)} of {len(vocabulary)} words of the vocabulary.")
+    place = {word: i for i, word in enumerate(vocabulary)}
+    shape = (len(vocabulary), vectors.shape[1])
+    start = np.array(keras.random.normal(shape, stddev=float(vectors.std())))
+    start[[place[word] for word in words]] = vectors
+    return keras.layers.Embedding(*shape, keras.initializers.Constant(start), name="embedding")
