@@ -16,7 +16,6 @@ import argparse
 import datetime
 import json
 import os
-import platform
 import sys
 import time
 import zlib
@@ -27,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import keras
 import numpy as np
+from recurrence import machine
 
 from recipes import command_line, training
 from recipes import word_embeddings as recipe
@@ -48,7 +48,6 @@ def main() -> None:
     add("--questions", required=True, help="word2vec's questions-words.txt")
     add("--epochs", type=number, default=5)
     add("--dimension", type=number, default=100)
-    add("--million", type=number, help="only the first so many million words; default: all")
     add("--ngrams", action="store_true")
     add("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -56,17 +55,15 @@ def main() -> None:
     questions = recipe.read_questions(args.questions)
     keras.utils.set_random_seed(args.seed)
     corpus = recipe.load("imdb", None, args.seed, least=5)
-    if args.million:
-        corpus = recipe.Corpus(corpus.train[: args.million * 10**6], *corpus[1:])
     rows = {}
     for name, train in {"ours": ours, "gensim": gensims if gensim else None}.items():
         if not train:
             continue
-        words, vectors, seconds = train(corpus, args)
+        vectors, seconds = train(corpus, args)
         speed = np.sum(corpus.train > 0) * args.epochs / seconds
         scores = {
-            "all": recipe.evaluate(words, vectors, questions),
-            "held out": recipe.evaluate(words, vectors, held_out(questions)),
+            "all": recipe.evaluate(corpus.words, vectors, questions),
+            "held out": recipe.evaluate(corpus.words, vectors, held_out(questions)),
         }
         rows[name] = {
             "words_per_second": round(speed),
@@ -82,10 +79,9 @@ def main() -> None:
         )
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     kind = "fastText" if args.ngrams else "skip-gram"
-    limit = f", {args.million} million words" if args.million else ""
-    results[f"{kind}, {args.dimension} dimensions, {args.epochs} epochs{limit}"] = {
+    results[f"{kind}, {args.dimension} dimensions, {args.epochs} epochs"] = {
         "date": datetime.date.today().isoformat(),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "machine": machine(),
         "words": int(np.sum(corpus.train > 0)),
         "vocabulary": len(corpus.words),
         **rows,
@@ -94,18 +90,18 @@ def main() -> None:
     training.write(RESULTS, lambda path: path.write_text(text + "\n"))
 
 
-def ours(corpus: recipe.Corpus, args) -> tuple[list[str], np.ndarray, float]:
-    """(words, vectors, seconds of training)"""
+def ours(corpus: recipe.Corpus, args) -> tuple[np.ndarray, float]:
+    """(vectors of `corpus.words`, seconds of training)"""
     data = recipe.batches(corpus.train, corpus.counts, WINDOW, shuffle=True)
     model = recipe.build(corpus.words, args.dimension, args.ngrams)
     recipe.compile_model(model, args.epochs * len(data))
     begun = time.monotonic()
     model.fit(data, epochs=args.epochs, shuffle=False, verbose=2)
     seconds = time.monotonic() - begun
-    return corpus.words, model.get_layer("words").of_all_words(), seconds
+    return model.get_layer("words").of_all_words(), seconds
 
 
-def gensims(corpus: recipe.Corpus, args) -> tuple[list[str], np.ndarray, float]:
+def gensims(corpus: recipe.Corpus, args) -> tuple[np.ndarray, float]:
     names = np.array(["", *corpus.words], object)
     ends = np.flatnonzero(corpus.train == 0)
     texts = [names[text[text > 0]].tolist() for text in np.split(corpus.train, ends + 1)]
@@ -119,7 +115,7 @@ def gensims(corpus: recipe.Corpus, args) -> tuple[list[str], np.ndarray, float]:
     begun = time.monotonic()
     model.train(texts, total_examples=len(texts), epochs=args.epochs)
     seconds = time.monotonic() - begun
-    return model.wv.index_to_key, model.wv.vectors, seconds
+    return model.wv[corpus.words], seconds
 
 
 def held_out(questions: dict) -> dict:

@@ -439,7 +439,7 @@ class Answers(keras.layers.Layer):
             "similar": similar,
             "similarities": similarities,
             "near": near,
-            "distances": -negated,
+            "distances": tf.abs(negated),
             "known": tf.cast(numbers > 0, tf.int32),
         }
 
