@@ -17,9 +17,8 @@ import tensorflow as tf
 from keras import layers as k
 from keras import ops
 
+from layers import checks
 from layers.rnn import RNN
-
-MOST_STREAMS = 4096  # in one batch of initial states
 
 # What treats each step by itself: layers, and operations of `keras.ops` by their names …
 STEPWISE = {
@@ -145,26 +144,18 @@ def streaming_signatures(
 
     @tf.function(input_signature=list(inputs.values()), autograph=False)
     def stream(*tensors):
-        first, batch = next(iter(inputs)), tf.shape(tensors[0])[0]
-        given = {}
-        for name, x in zip(inputs, tensors):
-            same = f"`{name}` and `{first}` must have the same batch size"
-            checks = [tf.debugging.assert_equal(tf.shape(x)[0], batch, same)]
-            with tf.control_dependencies(checks):
-                if x.dtype.is_floating:
-                    given[name] = tf.debugging.assert_all_finite(x, f"`{name}` must be finite")
-                else:
-                    given[name] = tf.identity(x)
+        given = {n: checks.shaped(x, list(inputs[n].shape)) for n, x in zip(inputs, tensors)}
+        given = checks.same_batch(given)
+        for name, x in given.items():
+            if x.dtype.is_floating:
+                given[name] = checks.finite(name, x)
         return streaming(given, training=False)
 
-    @tf.function(input_signature=[tf.TensorSpec([], tf.int32, "batch_size")], autograph=False)
+    batch_size = tf.TensorSpec([], tf.int32, "batch_size")
+
+    @tf.function(input_signature=[batch_size], autograph=False)
     def initial_state(batch_size):
-        among = f"`batch_size` must be between 0 and {MOST_STREAMS}"
-        check = tf.debugging.Assert(
-            (batch_size >= 0) & (batch_size <= MOST_STREAMS), [among, batch_size]
-        )
-        with tf.control_dependencies([check]):
-            batch_size = tf.identity(batch_size)
+        batch_size = checks.batch_size(batch_size)
         nested = {n: layer.get_initial_state(batch_size) for n, layer in recurrent.items()}
         values = {
             f"{name}_state_{i}": state
@@ -173,7 +164,6 @@ def streaming_signatures(
         }
         return {name: values[name] for name in states}
 
-    batch_size = tf.TensorSpec([], tf.int32, "batch_size")
     return {
         "stream": (stream, inputs),
         "initial_state": (initial_state, {"batch_size": batch_size}),

@@ -34,7 +34,7 @@ def parser(
     add("--epochs", type=positive, help=f"default: {lengths}")
     add("--steps", type=positive, help="batches an epoch, for a quick try; default: all")
     add("--seed", type=seed, default=0, help="default: 0")
-    add("--output", type=Path, help=f"default: runs/{recipe}/DATASET-CELL in the repository")
+    add("--output", type=Path, help=f"default: runs/{recipe}/DATASET-CELL[-FLAG] in the repository")
     add(
         "--saved-models",
         type=Path,
@@ -51,7 +51,9 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.N
     args = parser.parse_args(argv)
     epochs_of = vars(args).pop("epochs_of")
     args.epochs = args.epochs or epochs_of[args.dataset]
-    args.output = args.output or REPOSITORY / "runs" / args.recipe / f"{args.dataset}-{args.cell}"
+    flags = [name for name, value in vars(args).items() if value is True]
+    folder = "-".join([args.dataset, args.cell, *flags])
+    args.output = args.output or REPOSITORY / "runs" / args.recipe / folder
     # A run that goes on must not draw what it drew in its first epoch again.
     keras.utils.set_random_seed(args.seed + training.epochs_done(args.output))
     return args

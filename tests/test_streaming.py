@@ -6,10 +6,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import portable_ops
+from conftest import ask_in_c, portable_ops
 from keras import ops
 
 import layers
+from recipes import forecasting, publishing, sentiment
 
 FEATURES, LENGTH, BATCH = 3, 11, 2
 CELLS = {
@@ -206,3 +207,106 @@ def test_what_has_no_graph_or_keeps_its_states_cannot_stream():
     layer = layers.GRU(2, return_state=True, name="twin")
     with pytest.raises(ValueError, match=r"names \['twin', 'twin'\]"):
         layers.streaming_model(keras.Model(x, layer(x)))
+
+
+# --- The recipes' streams -----------------------------------------------------------------
+
+PIECES = [
+    *["<br", "/>", "</b>", "<i", "<", ">", "->", "a <b\nc> d", ".", ",", "!?", "(", ")"],
+    *["good", "bad", "isn't", "didn't", "n't", "'", "'s", "we're", "film's", "it’s", "don’t"],
+    *["7/10", "a_b", "déjà-vu", "ΑΣ", "ΑΣ.", "Σ", "İstanbul", "ﬁlm", "ПЛОХО", "漢字", "🙂", "’"],
+]
+
+
+@pytest.fixture(scope="module")
+def text_stream(tmp_path_factory):
+    """The folder of an export that scores text, untrained, no two units and words alike."""
+    words = [sentiment.clean([piece]).numpy()[0].decode() for piece in PIECES]
+    model = perturbed(sentiment.build(words, "lstm", units=7, unidirectional=True))
+    folder = tmp_path_factory.mktemp("sentiment")
+    return publishing.publish(model, folder, sentiment.signatures(model))
+
+
+def random_text(random, pieces):
+    """Bytes, now and then spoilt."""
+    chosen = random.choice(PIECES, size=pieces)
+    spaces = random.choice(["", " ", "\n", "\t", "\u00a0", "  "], size=pieces)
+    text = "".join(a + b for a, b in zip(chosen, spaces)).encode()
+    spoilt = random.integers(0, len(text), size=3)
+    return b"".join(
+        b"\xff" if i in spoilt and random.random() < 0.3 else text[i : i + 1]
+        for i in range(len(text))
+    )
+
+
+@pytest.mark.parametrize("pieces", [40, 2500])
+def test_text_cut_anywhere_has_the_score_of_all_of_it_so_far(text_stream, pieces):
+    signatures = tf.saved_model.load(str(text_stream)).signatures
+    random = np.random.default_rng(pieces)
+    rows = 12
+    texts = [random_text(random, pieces) for _ in range(rows)]
+    places = [sorted(random.integers(0, len(t) + 1, size=11)) for t in texts]
+    if pieces == 40:  # byte for byte at first
+        places[0] = list(range(11))
+    places = [[0, *p, len(t)] for p, t in zip(places, texts)]
+    states = signatures["initial_state"](batch_size=tf.constant(rows))
+    for step in range(12):
+        chunks = [t[p[step] : p[step + 1]] for t, p in zip(texts, places)]
+        answer = signatures["stream"](chunk=tf.constant(chunks), **states)
+        states = {name: answer[name] for name in states}
+        so_far = tf.constant([t[: p[step + 1]] for t, p in zip(texts, places)])
+        whole = signatures["serving_default"](sentences=so_far)
+        np.testing.assert_allclose(answer["probabilities"], whole["probabilities"], atol=1e-5)
+    assert len({tuple(row) for row in answer["probabilities"].numpy().round(6)}) == rows
+    full = states["words_read"].numpy() == sentiment.LONGEST
+    assert full.any() == (pieces == 2500)  # the limit was reached, or was not
+
+
+@pytest.fixture(scope="module")
+def hours_stream(tmp_path_factory):
+    """(the folder of an export that forecasts, untrained; values; their standard deviation)."""
+    values, *_ = forecasting.load("sample", None, 0)
+    mean, std = values.mean(axis=0), values.std(axis=0)
+    model = forecasting.build_streaming(mean, std, 60, 30, "lstm", units=6)
+    for name in ("day", "recurrent", "values"):
+        perturbed(model.get_layer(name))
+    signatures = forecasting.signatures(model, mean, std)
+    signatures |= forecasting.stream_signatures(model, mean, std)
+    folder = tmp_path_factory.mktemp("forecasting")
+    return publishing.publish(model, folder, signatures), values, std
+
+
+def test_hours_in_any_chunks_have_the_forecast_of_the_window(hours_stream):
+    version, values, std = hours_stream
+    signatures = tf.saved_model.load(str(version)).signatures
+    windows = np.stack([values[i : i + 60] for i in (0, 500)])
+    whole = signatures["serving_default"](window=tf.constant(windows))["forecast"]
+    assert np.std(whole / std, axis=1).min() > 1e-3
+    random = np.random.default_rng(0)
+    every_hour = [slice(i, i + 1) for i in range(60)]
+    for chunks in (every_hour, *(cuts(random, 60) for _ in range(4))):
+        found, states = stream(signatures, {"chunk": windows}, chunks)
+        np.testing.assert_allclose(found[-1]["forecast"] / std, whole / std, atol=1e-5)
+        np.testing.assert_array_equal(states["day"], windows[:, -24:])
+
+
+def test_without_python_streams_go_on_the_same(text_stream, hours_stream, c_program):
+    for version, chunks in (
+        (text_stream, [np.array(["The film is", "A b"]), np.array(["n't good", "ad one"])]),
+        (hours_stream[0], [hours_stream[1][None, :30], hours_stream[1][None, 30:37]]),
+    ):
+        signatures = tf.saved_model.load(str(version)).signatures
+        batch = len(chunks[0])
+        states = signatures["initial_state"](batch_size=tf.constant(batch))
+        in_c = ask_in_c(c_program, version, "initial_state", {"batch_size": batch})
+        for chunk in chunks:
+            answer = signatures["stream"](chunk=tf.constant(chunk), **states)
+            states = {name: answer[name] for name in states}
+            kinds = {name: value.dtype.as_numpy_dtype for name, value in states.items()}
+            given = {n: in_c[n] if k is object else in_c[n].astype(k) for n, k in kinds.items()}
+            in_c = ask_in_c(c_program, version, "stream", {"chunk": chunk, **given})
+        for name, value in answer.items():
+            if value.dtype == tf.string:
+                assert in_c[name].tolist() == [x.decode() for x in value.numpy()]
+            else:
+                np.testing.assert_allclose(in_c[name], value, rtol=1e-4, atol=1e-5)
