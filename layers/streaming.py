@@ -138,7 +138,8 @@ def streaming_signatures(
         input is raised if a number is not finite, or a batch is not as large as the others.
     """
     streaming = streaming_model(model, mask)
-    inputs = {x.name: tf.TensorSpec(x.shape, x.dtype, x.name) for x in streaming.inputs}
+    given = streaming.input.items()
+    inputs = {name: tf.TensorSpec(x.shape, x.dtype, name) for name, x in given}
     recurrent = {layer.name: layer for layer in model.layers if isinstance(layer, RNN)}
     states = [name for name in streaming.output if name in inputs]
 

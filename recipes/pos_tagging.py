@@ -31,7 +31,7 @@ EPOCHS = {"ud_english_ewt": 12, "sample": 2}
 BATCH = 32
 EXAMPLE = "I saw a saw ."
 MOST_WORDS = 1000  # in a sentence, and …
-MOST_PLACES = 2**16  # … in a request to the export, each sentence padded to the longest
+MOST_PLACES = 2**14  # … in a request to the export, each sentence padded to the longest
 Sentences = list[tuple[list[str], list[str]]]  # each its words and their tags
 
 

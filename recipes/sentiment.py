@@ -127,7 +127,7 @@ def evaluate(model: keras.Model, data: Reviews) -> tuple[dict, np.ndarray]:
 # --- Export: sentences in; a label and the probabilities of both out -----------------------
 
 # In a request to the export, so that its memory is bounded:
-MOST_TEXTS = 512
+MOST_TEXTS = 256
 MOST_BYTES = 2**26  # each text padded to the longest
 
 
@@ -172,9 +172,8 @@ def split_off_tail(texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     whole_words = tf.strings.regex_replace(before_open, r"^(\C*\s)?\C*$", r"\1")
     length = tf.strings.length(texts)
     cut = length - tf.strings.length(after_tags) + tf.strings.length(whole_words)
-    return tf.strings.substr(texts, tf.zeros_like(cut), cut), tf.strings.substr(
-        texts, cut, length - cut
-    )
+    read = tf.strings.substr(texts, tf.zeros_like(cut), cut)
+    return read, tf.strings.substr(texts, cut, length - cut)
 
 
 def stream_signatures(model: keras.Model) -> dict:

@@ -149,6 +149,24 @@ def test_a_decoder_of_what_was_read_so_far_starts_anew():
     np.testing.assert_allclose(streaming(given)["decoder"], model(values), atol=1e-5)
 
 
+def test_what_a_stream_cannot_take_is_named():
+    x = keras.Input((None, FEATURES), name="x")
+    model = keras.Model(x, layers.LSTM(4, name="read")(x))
+    (stream, inputs), (initial_state, _) = layers.streaming_signatures(model).values()
+    good = {"x": tf.ones((2, 5, FEATURES)), "read_state_0": tf.ones((2, 4))}
+    good["read_state_1"] = tf.ones((2, 4))
+    assert list(inputs) == list(good) and len(stream(*good.values())) == 3
+    for name, bad in (
+        ("x", tf.fill((2, 5, FEATURES), np.nan)),
+        ("read_state_1", tf.fill((2, 4), np.inf)),
+        ("read_state_0", tf.ones((3, 4))),
+    ):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"`{name}`"):
+            stream(*{**good, name: bad}.values())
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`batch_size`"):
+        initial_state(tf.constant(-1))
+
+
 def gru(**how):
     return layers.GRU(4, return_sequences=True, name="read", **how)
 
