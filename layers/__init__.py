@@ -14,6 +14,7 @@ from layers.peephole_lstm import PeepholeLSTM, PeepholeLSTMCell
 from layers.projected_lstm import ProjectedLSTM, ProjectedLSTMCell
 from layers.rnn import RNN, CellLayer
 from layers.simple_rnn import SimpleRNN, SimpleRNNCell
+from layers.streaming import streaming_model, streaming_signatures
 from layers.zoneout_lstm import ZoneoutLSTM, ZoneoutLSTMCell
 
 if keras.backend.backend() != "tensorflow":
@@ -45,5 +46,7 @@ __all__ = [
     "SimpleRNNCell",
     "ZoneoutLSTM",
     "ZoneoutLSTMCell",
+    "streaming_model",
+    "streaming_signatures",
     "weights_from_torch",
 ]

@@ -38,7 +38,7 @@ def parser(
     add("--epochs", type=positive, help=f"default: {lengths}")
     add("--steps", type=positive, help="batches an epoch, for a quick try; default: all")
     add("--seed", type=seed, default=0, help="default: 0")
-    add("--output", type=Path, help=f"default: runs/{recipe}/{run} in the repository")
+    add("--output", type=Path, help=f"default: runs/{recipe}/{run}[-FLAG] in the repository")
     add(
         "--saved-models",
         type=Path,
@@ -55,7 +55,8 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.N
     args = parser.parse_args(argv)
     epochs_of = vars(args).pop("epochs_of")
     args.epochs = args.epochs or epochs_of[args.dataset]
-    run = f"{args.dataset}-{args.cell}" if "cell" in args else args.dataset
+    flags = [name for name, value in vars(args).items() if value is True]
+    run = "-".join([args.dataset, *([args.cell] if "cell" in args else []), *flags])
     args.output = args.output or REPOSITORY / "runs" / args.recipe / run
     # A run that goes on must not draw what it drew in its first epoch again.
     keras.utils.set_random_seed(args.seed + training.epochs_done(args.output))

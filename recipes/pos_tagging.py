@@ -23,6 +23,7 @@ import tensorflow as tf
 from keras import ops
 
 import layers
+from layers import checks
 from recipes import (
     batching,
     command_line,
@@ -37,6 +38,8 @@ from recipes.samples import grammar
 EPOCHS = {"ud_english_ewt": 12, "sample": 2}
 BATCH = 32
 EXAMPLE = "I saw a saw ."
+MOST_WORDS = 1000  # in a sentence, and …
+MOST_PLACES = 2**14  # … in a request to the export, each sentence padded to the longest
 Sentences = list[tuple[list[str], list[str]]]  # each its words and their tags
 
 
@@ -225,8 +228,8 @@ def evaluate(
 # --- Export: sentences, or words already apart, in; tags as strings out --------------------
 
 
-def split_words(sentences: tf.Tensor) -> tf.Tensor:
-    """(batch,) sentences to (batch, length) words padded with "", much as the treebank's."""
+def split_words(sentences: tf.Tensor) -> tf.RaggedTensor:
+    """(batch,) sentences to a ragged (batch, words), much as the treebank's."""
     for pattern, replacement in (
         (r"’", "'"),
         (r"""([()\[\]{}"“”])""", r" \1 "),
@@ -236,11 +239,27 @@ def split_words(sentences: tf.Tensor) -> tf.Tensor:
         (r"(?i)('(?:s|re|ve|ll|d|m))\b", r" \1"),
     ):
         sentences = tf.strings.regex_replace(sentences, pattern, replacement)
-    return tf.strings.split(sentences).to_tensor("")
+    return tf.strings.split(sentences)
 
 
 def signatures(model: keras.Model, tags: list[str]) -> dict:
+    def bounded(name, words, shape):
+        """`words`, once `shape`, which is theirs if padded, is known not to be too large."""
+        in_one, padded = shape[1], shape[0] * shape[1]
+        words = checks.at_most(MOST_WORDS, "words in a sentence", name, words, in_one)
+        return checks.at_most(MOST_PLACES, "words, padded to the longest", name, words, padded)
+
+    def tag_sentences(sentences):
+        words = split_words(checks.shaped(sentences, [None]))
+        lengths = tf.concat([[0], words.row_lengths()], 0)
+        shape = tf.stack([words.nrows(), tf.reduce_max(lengths)])
+        return tag(bounded("sentences", words, shape).to_tensor(""))
+
     def tag_words(words):
+        words = checks.shaped(words, [None, None])
+        return tag(bounded("words", words, tf.shape(words, tf.int64)))
+
+    def tag(words):
         words = tf.pad(words, [[0, 0], [0, tf.cast(tf.shape(words)[1] == 0, tf.int32)]])
         real = words != ""
         best = tf.argmax(model(words, training=False), axis=-1)
@@ -252,7 +271,7 @@ def signatures(model: keras.Model, tags: list[str]) -> dict:
 
     return {
         "serving_default": (
-            lambda sentences: tag_words(split_words(sentences)),
+            tag_sentences,
             {"sentences": tf.TensorSpec([None], tf.string)},
             {"sentences": [EXAMPLE]},
         ),

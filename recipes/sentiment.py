@@ -2,11 +2,14 @@
 
     python recipes/sentiment.py                     # IMDB, from TFDS
     python recipes/sentiment.py --dataset sample    # built-in reviews, no download
+    python recipes/sentiment.py --unidirectional    # for text that arrives in pieces
 
 What a word says depends on its place ("good, not bad" and "bad, not good"): a
 bidirectional recurrent network reads the review, and the strongest answer of each unit,
 over all words, decides (max-pooling, as in Johnson & Zhang 2016). Raw text goes in; its
-cleaning, splitting, numbering, padding and masking are part of the model.
+cleaning, splitting, numbering, padding and masking are part of the model. Read in one
+direction only, a text can be scored while it arrives: the export then has the signature
+`stream`, whose states go in and come out.
 """
 
 import sys
@@ -20,6 +23,7 @@ import tensorflow as tf
 from keras import ops
 
 import layers
+from layers import checks
 from recipes import (
     batching,
     command_line,
@@ -92,7 +96,13 @@ def clean(texts: tf.Tensor) -> tf.Tensor:
     return texts
 
 
-def build(texts: list, cell: str, units: int = 128, embeddings: str | None = None) -> keras.Model:
+def build(
+    texts: list,
+    cell: str,
+    units: int = 128,
+    embeddings: str | None = None,
+    unidirectional: bool = False,
+) -> keras.Model:
     number = keras.layers.TextVectorization(max_tokens=30_000, standardize=clean, name="vocabulary")
     number.adapt(tf.data.Dataset.from_tensor_slices(texts).batch(1000))
 
@@ -101,8 +111,14 @@ def build(texts: list, cell: str, units: int = 128, embeddings: str | None = Non
     mask = numbers != 0
     x = word_vectors.embedding(number.get_vocabulary(), embeddings, 128)(numbers)
     x = keras.layers.SpatialDropout1D(0.5)(x)
-    recurrent = command_line.CELLS[cell](units, return_sequences=True)
-    x = layers.Bidirectional(recurrent, name="read")(x, mask=mask)
+    if unidirectional:
+        read = command_line.CELLS[cell](
+            units, return_sequences=True, return_state=True, name="read"
+        )
+        x, *_ = read(x, mask=mask)
+    else:
+        recurrent = command_line.CELLS[cell](units, return_sequences=True)
+        x = layers.Bidirectional(recurrent, name="read")(x, mask=mask)
     # Padding must not win: its outputs are zero, where a real one may be negative.
     x = ops.where(ops.expand_dims(mask, -1), x, ops.full_like(x, -1.0))
     x = keras.layers.GlobalMaxPooling1D()(x)
@@ -125,19 +141,117 @@ def evaluate(model: keras.Model, data: Reviews) -> tuple[dict, np.ndarray]:
 
 # --- Export: sentences in; a label and the probabilities of both out -----------------------
 
+# In a request to the export, so that its memory is bounded:
+MOST_TEXTS = 256
+MOST_BYTES = 2**26  # each text padded to the longest
+
+
+def bounded(name: str, texts: tf.Tensor) -> tf.Tensor:
+    """`texts`, the input `name`, once it is known not to be too large."""
+    rows = tf.size(texts, tf.int64)
+    lengths = tf.cast(tf.strings.length(texts), tf.int64)
+    padded = rows * tf.reduce_max(tf.concat([[0], lengths], 0))
+    texts = checks.at_most(MOST_TEXTS, "texts", name, texts, rows)
+    return checks.at_most(MOST_BYTES, "bytes, padded to the longest", name, texts, padded)
+
+
+def answer(positive: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The outputs, from each text's probability that it is positive."""
+    probabilities = tf.stack([1 - positive, positive], axis=-1)
+    label = tf.gather(tf.constant(LABELS), tf.argmax(probabilities, axis=-1))
+    return {"label": label, "probabilities": probabilities}
+
 
 def signatures(model: keras.Model) -> dict:
     def classify(sentences):
-        positive = model(sentences, training=False)[:, 0]
-        probabilities = tf.stack([1 - positive, positive], axis=-1)
-        label = tf.gather(tf.constant(LABELS), tf.argmax(probabilities, axis=-1))
-        return {"label": label, "probabilities": probabilities}
+        sentences = checks.shaped(sentences, [None])
+        sentences = bounded("sentences", sentences)
+        return answer(model(sentences, training=False)[:, 0])
 
+    specs, example = {"sentences": tf.TensorSpec([None], tf.string)}, {"sentences": EXAMPLES}
+    found = {"serving_default": (classify, specs, example)}
+    one_direction = isinstance(model.get_layer("read"), layers.RNN)
+    return {**found, **(stream_signatures(model) if one_direction else {})}
+
+
+# --- Export of a stream: pieces of text and states in; the answer so far and states out -----
+
+
+def split_off_tail(texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """(what is read alike whatever follows, the rest), wherever a text was cut.
+
+    The rest starts at a tag not closed yet, or else behind the last space or tag: inside
+    a word nothing is decided. `\\C` is any byte, also of half a character.
+    """
+    after_tags = tf.strings.regex_replace(texts, r"^\C*>", "")
+    before_open = tf.strings.regex_replace(after_tags, r"<\C*$", "")
+    whole_words = tf.strings.regex_replace(before_open, r"^(\C*\s)?\C*$", r"\1")
+    length = tf.strings.length(texts)
+    cut = length - tf.strings.length(after_tags) + tf.strings.length(whole_words)
+    read = tf.strings.substr(texts, tf.zeros_like(cut), cut)
+    return read, tf.strings.substr(texts, cut, length - cut)
+
+
+def stream_signatures(model: keras.Model) -> dict:
+    """The states of a stream, by name:
+
+    tail_bytes   string [batch], the end of the text, in which no word is sure yet. (By the
+                 end of its name TF Serving's REST API knows that it may be no UTF-8.)
+    words_read   int32 [batch], up to LONGEST
+    highest      float [batch, units], the strongest answer of each unit so far
+    state_0, …   float [batch, units], the recurrent states
+    """
+    read = model.get_layer("read")
+    sizes = {"highest": read.cell.units}
+    sizes |= {f"state_{i}": size for i, size in enumerate(read.cell.state_sizes)}
+
+    def go_on(text, words_read, highest, *states):
+        """The states after the words of `text`, as far as they are among the first LONGEST."""
+        numbers = model.get_layer("vocabulary")(text)[:, :LONGEST]
+        numbers = tf.pad(numbers, [[0, 0], [0, 1]])  # as in `build`
+        place = words_read[:, None] + tf.range(tf.shape(numbers)[1])
+        mask = (numbers != 0) & (place < LONGEST)
+        x = model.get_layer("embedding")(numbers)
+        x, *states = read(x, initial_state=list(states), mask=mask)
+        x = tf.where(mask[..., None], x, -1.0)
+        words_read += tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
+        return words_read, tf.maximum(highest, tf.reduce_max(x, axis=1)), *states
+
+    inputs = {"chunk": tf.string, "tail_bytes": tf.string, "words_read": tf.int32}
+    inputs = {name: tf.TensorSpec([None], kind) for name, kind in inputs.items()}
+    inputs |= {name: tf.TensorSpec([None, size]) for name, size in sizes.items()}
+
+    def stream(*given):
+        given = {n: checks.shaped(x, list(inputs[n].shape)) for n, x in zip(inputs, given)}
+        given = checks.same_batch(given)
+        words_read = checks.between("words_read", given["words_read"], 0, LONGEST)
+        numbers = [checks.finite(name, given[name]) for name in sizes]
+        text = tf.strings.join([given["tail_bytes"], given["chunk"]])
+        text = bounded("chunk", text)
+        whole_words, tail = split_off_tail(text)
+        words_read, *numbers = go_on(whole_words, words_read, *numbers)
+        _, highest, *_ = go_on(tail, words_read, *numbers)  # as if nothing followed
+        tail = tf.where(words_read < LONGEST, tail, "")
+        states = {"tail_bytes": tail, "words_read": words_read, **dict(zip(sizes, numbers))}
+        return {**answer(model.get_layer("positive")(highest)[:, 0]), **states}
+
+    def initial_state(batch_size):
+        batch_size = checks.batch_size(batch_size)
+        numbers = {name: tf.zeros([batch_size, size]) for name, size in sizes.items()}
+        return {
+            "tail_bytes": tf.fill([batch_size], ""),
+            "words_read": tf.fill([batch_size], 0),
+            **numbers,
+            "highest": numbers["highest"] - 1.0,  # what padding has in `build`
+        }
+
+    example = {"chunk": EXAMPLES[:1], **initial_state(tf.constant(1))}
     return {
-        "serving_default": (
-            classify,
-            {"sentences": tf.TensorSpec([None], tf.string)},
-            {"sentences": EXAMPLES},
+        "stream": (stream, inputs, example),
+        "initial_state": (
+            initial_state,
+            {"batch_size": tf.TensorSpec([], tf.int32)},
+            {"batch_size": 1},
         ),
     }
 
@@ -145,11 +259,19 @@ def signatures(model: keras.Model) -> dict:
 def main(argv: list[str] | None = None) -> None:
     parser = command_line.parser("sentiment", __doc__, EPOCHS)
     word_vectors.add_argument(parser)
+    parser.add_argument(
+        "--unidirectional", action="store_true", help="read forwards only, and export a stream"
+    )
     args = command_line.parse(parser, argv)
     data = load(args.dataset, args.seed)
     train = batches(data["train"], shuffle=True).take(args.steps or -1)
     validation = batches(data["validation"], shuffle=False)
-    model = build(data["train"][0], args.cell, embeddings=args.embeddings)
+    model = build(
+        data["train"][0],
+        args.cell,
+        embeddings=args.embeddings,
+        unidirectional=args.unidirectional,
+    )
     rate = keras.optimizers.schedules.CosineDecay(1e-3, args.epochs * len(train))
     optimizer = keras.optimizers.Adam(rate, clipnorm=1.0)
     model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
@@ -168,8 +290,8 @@ def main(argv: list[str] | None = None) -> None:
     version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)
     print(f"Exported to {version}; pictures and metrics are in {args.output}.")
     for sentence in EXAMPLES:
-        answer = served["serving_default"][0](tf.constant([sentence]))
-        label, probability = answer["label"].numpy()[0].decode(), answer["probabilities"][0]
+        found = served["serving_default"][0](tf.constant([sentence]))
+        label, probability = found["label"].numpy()[0].decode(), found["probabilities"][0]
         print(f"  {sentence}  {label} ({probability[LABELS.index(label)]:.2f})")
 
 

@@ -140,9 +140,9 @@ def refused(why) -> SystemExit:
 
 def stream(ask: Callable, chunks: Iterable[str]) -> None:
     """Shows the answer after each chunk of one text, the state kept here in between."""
-    state = ask("initial_state", {"batch": 1})
+    state = ask("initial_state", {"batch_size": 1})
     for chunk in chunks:
-        answer = ask("stream", {"text": [chunk], **state})
+        answer = ask("stream", {"chunk": [chunk], **state})
         state = {name: answer.pop(name) for name in state}
         text.show([chunk.rstrip("\n")], answer)
 

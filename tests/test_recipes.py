@@ -127,6 +127,22 @@ def test_without_python_it_answers_the_same(run, c_program, tmp_path):
                 np.testing.assert_allclose(answer[name], value, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "recipe, flag", [("sentiment", "unidirectional"), ("forecasting", "streaming")]
+)
+def test_what_can_stream_is_exported_with_its_stream(recipe, flag, tmp_path):
+    short = [f"--{flag}", "--epochs", "1", "--steps", "3"]
+    subprocess.run(command(recipe, tmp_path, *short), check=True, cwd=tmp_path)
+    portable_ops(tmp_path / "saved_models" / recipe / "1")
+    signatures = tf.saved_model.load(str(tmp_path / "saved_models" / recipe / "1")).signatures
+    assert set(signatures) == {"serving_default", "stream", "initial_state"}
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics[flag] is True
+    if recipe == "forecasting":  # a state that has seen more than a window is no worse
+        one_stream = metrics["test"]["model, one stream"]["mse"]
+        assert one_stream == pytest.approx(metrics["test"]["model"]["mse"], rel=0.2)
+
+
 def test_a_killed_run_goes_on_where_it_was(tmp_path):
     arguments = command("forecasting", tmp_path, "--epochs", "3", "--steps", "3")
     history = tmp_path / "run/checkpoints/history.json"
@@ -182,8 +198,8 @@ def test_the_score_of_a_review_does_not_depend_on_its_padding(cell):
 
 def test_split_words():
     sentences = ['I don’t, it\'s (3.5) "ok"...', "", "U.S. saws?!", "I cannot at 3 p.m., ok"]
-    words = pos_tagging.split_words(sentences).numpy()
-    assert [[w.decode() for w in row if w] for row in words] == [
+    words = pos_tagging.split_words(tf.constant(sentences)).to_list()
+    assert [[w.decode() for w in row] for row in words] == [
         ["I", "do", "n't", ",", "it", "'s", "(", "3.5", ")", '"', "ok", '"', "..."],
         [],
         ["U.S", ".", "saws", "?!"],

@@ -30,15 +30,16 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
-from recipes import forecasting, pos_tagging, publishing, sentiment
+from recipes import forecasting, pos_tagging, publishing, sentiment, word_embeddings
 
-RECIPES = ["forecasting", "pos_tagging", "sentiment"]
+RECIPES = ["forecasting", "pos_tagging", "sentiment", "word_embeddings"]
 SENTENCES = ["I saw a saw.", "", "Ça, c'est bon 🙂", "The film was good, not bad."]
 SERIES = forecasting.load("sample", None, 0)[0]
 INPUTS = {
     "forecasting": SERIES[:192].reshape(2, 96, 3),
     "pos_tagging": SENTENCES,
     "sentiment": SENTENCES,
+    "word_embeddings": ["word3", "Word5", "unknown"],
 }
 
 
@@ -62,19 +63,33 @@ def publish_sentiment(folder):
     publishing.publish(model, folder, sentiment.signatures(model))
 
 
+def publish_word_embeddings(folder):
+    vectors = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
+    answers = word_embeddings.Answers([f"word{i}" for i in range(20)], vectors, None)
+    publishing.publish(answers, folder, word_embeddings.signatures(answers))
+
+
+def publish_sentiment_stream(folder):
+    model = sentiment.build(["a good film", "a bad film"], "lstm", units=8, unidirectional=True)
+    publishing.publish(model, folder, sentiment.signatures(model))
+
+
 def save_counter(folder):
     """Counts the bytes of a text that comes in chunks; part of its state is no text."""
     module = tf.Module()
 
-    def begin(batch):
-        return {"count": tf.zeros([batch], tf.int32), "odd_bytes": tf.fill([batch], b"\xff")}
+    def begin(batch_size):
+        return {
+            "count": tf.zeros([batch_size], tf.int32),
+            "odd_bytes": tf.fill([batch_size], b"\xff"),
+        }
 
-    def go_on(text, count, odd_bytes):
-        count += tf.strings.length(text)
+    def go_on(chunk, count, odd_bytes):
+        count += tf.strings.length(chunk)
         return {"so_far": count, "count": count, "odd_bytes": odd_bytes + b"\xff"}
 
-    module.begin = tf.function(begin, [tf.TensorSpec([], tf.int32, name="batch")])
-    specs = [("text", tf.string), ("count", tf.int32), ("odd_bytes", tf.string)]
+    module.begin = tf.function(begin, [tf.TensorSpec([], tf.int32, name="batch_size")])
+    specs = [("chunk", tf.string), ("count", tf.int32), ("odd_bytes", tf.string)]
     module.go_on = tf.function(go_on, [tf.TensorSpec([None], t, name=n) for n, t in specs])
     signatures = {"initial_state": module.begin, "stream": module.go_on}
     tf.saved_model.save(module, folder / "1", signatures)
@@ -86,6 +101,8 @@ def saved_models(tmp_path_factory):
     publish_forecasting(folder / "forecasting")
     publish_pos_tagging(folder / "pos_tagging")
     publish_sentiment(folder / "sentiment")
+    publish_word_embeddings(folder / "word_embeddings")
+    publish_sentiment_stream(folder / "sentiment_stream")
     save_counter(folder / "counter")
     return folder
 
@@ -305,11 +322,25 @@ def test_a_text_is_read_as_it_comes(rest_port, grpc_port):
 
     servers = client.Rest("localhost", rest_port, 30), client.Grpc("localhost", grpc_port, 30)
     for server, odd in zip(servers, ({"b64": "////"}, b"\xff\xff\xff")):
-        state = server.ask("counter", "initial_state", {"batch": 1})
+        state = server.ask("counter", "initial_state", {"batch_size": 1})
         for chunk in ("ab", "çd"):
-            answer = server.ask("counter", "stream", {"text": [chunk], **state})
+            answer = server.ask("counter", "stream", {"chunk": [chunk], **state})
             state = {name: answer[name] for name in state}
         assert answer == {"so_far": [5], "count": [5], "odd_bytes": [odd]}
+
+
+def test_a_review_is_scored_as_it_comes(saved_models, rest_port, grpc_port):
+    text = "a good film, not a bad one. "
+    expected = directly(saved_models / "sentiment_stream/1", [text])
+    for server in (
+        client.Rest("localhost", rest_port, 30),
+        client.Grpc("localhost", grpc_port, 30),
+    ):
+        state = server.ask("sentiment_stream", "initial_state", {"batch_size": 1})
+        for chunk in ("a go", "od film, n", "ot a bad one. "):
+            answer = server.ask("sentiment_stream", "stream", {"chunk": [chunk], **state})
+            state = {name: answer.pop(name) for name in state}
+        assert_same(answer, expected)
 
 
 def test_clients_at_the_same_time_get_each_their_own(saved_models, rest_port):

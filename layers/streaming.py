@@ -1,0 +1,274 @@
+"""Streams: a sequence in chunks of any length, the states going in and coming out.
+
+A server forgets everything between two requests. So the client holds the states, and a
+model made of layers of this package gives them away and takes them back:
+
+    outputs, states = stream(chunk, states)
+
+Over any chunking the outputs are those of the whole sequence, as long as nothing in the
+model looks at a step other than the recurrent layers, and these look back only.
+"""
+
+import inspect
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+from keras import layers as k
+from keras import ops
+
+from layers import checks
+from layers.rnn import RNN
+
+# What treats each step by itself: layers, and operations of `keras.ops` by their names …
+STEPWISE = {
+    *(k.Dense, k.Embedding, k.Masking, k.TimeDistributed, k.Identity, k.Rescaling),
+    *(k.Dropout, k.SpatialDropout1D, k.AlphaDropout, k.GaussianDropout, k.GaussianNoise),
+    *(k.Activation, k.ReLU, k.LeakyReLU, k.ELU, k.ActivityRegularization),
+    *(k.Add, k.Subtract, k.Multiply, k.Average, k.Maximum, k.Minimum),
+    *("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Power", "Negative", "Absolute"),
+    *("Square", "Sqrt", "Exp", "Log", "Maximum", "Minimum", "Clip", "Where", "Cast", "ExpandDims"),
+    *("Relu", "Sigmoid", "Tanh", "Silu", "Gelu", "Softplus"),
+    *("Equal", "NotEqual", "Less", "LessEqual", "Greater", "GreaterEqual"),
+    *("LogicalAnd", "LogicalOr", "LogicalNot"),
+}
+# … and what does if its axis is the last, and that is not time.
+STEPWISE_ON_LAST_AXIS = {
+    *(k.Concatenate, k.Softmax, k.Normalization, k.UnitNormalization),
+    *(k.LayerNormalization, k.RMSNormalization, k.BatchNormalization),
+    *("Concatenate", "Softmax", "Any", "All", "Sum", "Mean", "Max", "Min"),
+}
+
+
+def streaming_model(model: keras.Model, mask: str | None = None) -> keras.Model:
+    """`model`, with the states of its recurrent layers as inputs and outputs.
+
+    It shares the weights of `model`. Time is the second axis of its inputs, but for numbers
+    of a fixed size, (batch, features): these are the same for each step.
+
+    Args:
+        model: A functional or sequential model, its recurrent layers of this package.
+        mask: The name of one more input, (batch, time) booleans, if there shall be one:
+            False marks a step to leave out, such as padding behind a shorter chunk.
+
+    Returns:
+        A model from a dict to a dict. Inputs: those of `model`, of any length, and for each
+        recurrent layer "NAME_state_0", "NAME_state_1", …, (batch, its size). Outputs: those
+        of `model`, by the names of their layers or the keys of its dict, and the new
+        states, by the names of the old. The output of a layer that returns its last step
+        only is what it is after this chunk.
+
+    Raises:
+        ValueError: If a layer looks ahead, or at more than one step (the message names it).
+    """
+    if not getattr(model, "inputs", None):
+        raise ValueError(
+            f"`{model.name}` ({type(model).__name__}) can't stream: only a functional or a built "
+            "sequential model says how its layers are connected."
+        )
+    inputs = {x.name: _any_length(x) for x in model.inputs}
+    recurrent = [layer for layer in model.layers if isinstance(layer, RNN)]
+    states = {layer.name: _state_inputs(layer) for layer in recurrent}
+    real = None if mask is None else keras.Input((None,), dtype="bool", name=mask)
+    new_states = {}
+    # What is known of tensors: one value for each step, or one that changes with each chunk.
+    each_step = {id(x) for x, old in zip(inputs.values(), model.inputs) if _has_time(old)}
+    so_far = set()
+
+    def call(layer, *args, **kwargs):
+        given = {id(x) for x in keras.tree.flatten((args, kwargs))}
+        if not given & each_step:
+            outputs = layer(*args, **kwargs)
+            if given & so_far:
+                so_far.update(map(id, keras.tree.flatten(outputs)))
+            return outputs
+        if isinstance(layer, RNN):
+            if layer.name in new_states:
+                raise _refusal(layer, "it is called twice, and has one set of states")
+            arguments = inspect.signature(layer.call).bind(*args, **kwargs).arguments
+            outputs, last = _go_on(layer, arguments, states[layer.name], real)
+            new_states[layer.name] = last
+            first, *rest = keras.tree.flatten(outputs)
+            (each_step if layer.return_sequences else so_far).add(id(first))
+            so_far.update(map(id, rest))
+            return outputs
+        if given & so_far:
+            raise _refusal(layer, "it joins single steps with what only the last step decides")
+        _check_stepwise(layer, (args, kwargs))
+        outputs = layer(*args, **kwargs)
+        each_step.update(map(id, keras.tree.flatten(outputs)))
+        return outputs
+
+    # Cloned are only the connections. The states come in as inputs that `model` does not use.
+    asked = {} if real is None else {mask: real}
+    flat = [*asked.values(), *(x for of_layer in states.values() for x in of_layer)]
+    with_states = keras.Model([*model.inputs, *flat], model.outputs)
+    connected = keras.models.clone_model(
+        with_states,
+        input_tensors=[*inputs.values(), *flat],
+        clone_function=lambda layer: layer,
+        call_function=call,
+    )
+    if not new_states:
+        raise ValueError(
+            f"`{model.name}` can't stream: no recurrent layer of this package reads an input "
+            "over time, (batch, time, …)."
+        )
+    used = {x.name: x for name in new_states for x in states[name]}
+    news = {x.name: new for name in new_states for x, new in zip(states[name], new_states[name])}
+    outputs = dict(zip(_output_names(model, with_states), connected.outputs))
+    return keras.Model({**inputs, **asked, **used}, {**outputs, **news}, name=model.name)
+
+
+def streaming_signatures(
+    model: keras.Model, mask: str | None = None
+) -> dict[str, tuple[Callable, dict[str, tf.TensorSpec]]]:
+    """The signatures of a SavedModel that streams, for `keras.export.ExportArchive`.
+
+    `initial_state` takes `batch_size`, an int32 scalar, and returns the states before the
+    first step. `stream` takes a chunk and the states, and returns the outputs and the new
+    states: they go back in with the next chunk, under the names they came out with.
+
+    Args:
+        model, mask: As in `streaming_model`, which also says what raises a ValueError.
+
+    Returns:
+        {name: (function, {input name: tf.TensorSpec})}. The function takes the inputs in
+        the order of the specs, and returns a dict. In the graph an error that names the
+        input is raised if a number is not finite, or a batch is not as large as the others.
+    """
+    streaming = streaming_model(model, mask)
+    given = streaming.input.items()
+    inputs = {name: tf.TensorSpec(x.shape, x.dtype, name) for name, x in given}
+    recurrent = {layer.name: layer for layer in model.layers if isinstance(layer, RNN)}
+    states = [name for name in streaming.output if name in inputs]
+
+    @tf.function(input_signature=list(inputs.values()), autograph=False)
+    def stream(*tensors):
+        given = {n: checks.shaped(x, list(inputs[n].shape)) for n, x in zip(inputs, tensors)}
+        given = checks.same_batch(given)
+        for name, x in given.items():
+            if x.dtype.is_floating:
+                given[name] = checks.finite(name, x)
+        return streaming(given, training=False)
+
+    batch_size = tf.TensorSpec([], tf.int32, "batch_size")
+
+    @tf.function(input_signature=[batch_size], autograph=False)
+    def initial_state(batch_size):
+        batch_size = checks.batch_size(batch_size)
+        nested = {n: layer.get_initial_state(batch_size) for n, layer in recurrent.items()}
+        values = {
+            f"{name}_state_{i}": state
+            for name, nest in nested.items()
+            for i, state in enumerate(keras.tree.flatten(nest))
+        }
+        return {name: values[name] for name in states}
+
+    return {
+        "stream": (stream, inputs),
+        "initial_state": (initial_state, {"batch_size": batch_size}),
+    }
+
+
+def _has_time(x):
+    tokens = not keras.backend.is_float_dtype(x.dtype)
+    return len(x.shape) > 2 or (len(x.shape) == 2 and (tokens or x.shape[1] is None))
+
+
+def _any_length(x):
+    shape = (None, *x.shape[2:]) if _has_time(x) else x.shape[1:]
+    return keras.Input(shape, dtype=x.dtype, name=x.name)
+
+
+def _state_inputs(layer):
+    sizes = keras.tree.flatten(layer.state_size)
+    named = [f"{layer.name}_state_{i}" for i in range(len(sizes))]
+    dtype = layer.compute_dtype
+    return [keras.Input((size,), dtype=dtype, name=name) for size, name in zip(sizes, named)]
+
+
+def _go_on(layer, arguments, states, real):
+    """(what `layer` returns, its last states), if it starts from `states`."""
+    sequences, mask = arguments["sequences"], arguments.get("mask")
+    for wrong, why in (
+        (layer.go_backwards, "it starts at the last step (`go_backwards`)"),
+        (layer.stateful, "it keeps its states itself (`stateful`)"),
+        (arguments.get("initial_state") is not None, "it is given an `initial_state`"),
+        (not layer._all_ours, "its cell is not a `layers.Cell`"),
+        (
+            layer.zero_output_for_mask and not layer.return_sequences,
+            "whether its last output is zero (`zero_output_for_mask`) is not in its states",
+        ),
+    ):
+        if wrong:
+            raise _refusal(layer, why)
+    if mask is not None and len(mask.shape) == 3:
+        mask = mask[:, :, 0]
+    if real is not None:
+        mask = real if mask is None else ops.logical_and(mask, real)
+    run = RNN(
+        layer.cell,
+        return_sequences=layer.return_sequences,
+        return_state=True,
+        zero_output_for_mask=layer.zero_output_for_mask,
+        recurrence=layer.recurrence,
+        dtype=layer.dtype_policy,
+        name=layer.name,
+    )
+    nested = keras.tree.pack_sequence_as(list(layer.state_size), states)
+    output, *last = run(sequences, initial_state=nested, mask=mask)
+    if mask is not None and not layer.zero_output_for_mask:
+        # Until a step counts, the output repeats the one before the chunk: the first state.
+        (before, *_) = keras.tree.flatten(nested[-1]) if _stacked(layer) else states
+        if layer.return_sequences:
+            counts = ops.cumsum(ops.cast(mask, "int32"), axis=1) > 0
+            output = ops.where(ops.expand_dims(counts, -1), output, ops.expand_dims(before, 1))
+        else:
+            output = ops.where(ops.any(mask, axis=1, keepdims=True), output, before)
+    last_flat = keras.tree.flatten(last)
+    return ((output, *last_flat) if layer.return_state else output), last_flat
+
+
+def _stacked(layer):
+    return isinstance(layer.cell, k.StackedRNNCells)
+
+
+def _check_stepwise(layer, args):
+    kind = type(layer) if isinstance(layer, keras.Layer) else type(layer).__name__
+    constants = [x for x in keras.tree.flatten(args) if not keras.utils.is_keras_tensor(x)]
+    if any(len(getattr(x, "shape", ())) > 1 for x in constants):
+        raise _refusal(layer, "it has a constant of its own for each step")
+    if kind in STEPWISE and getattr(layer, "axis", -1) == -1:
+        return
+    if kind in STEPWISE_ON_LAST_AXIS:
+        rank = len(keras.tree.flatten(args)[0].shape)
+        axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
+        if rank > 2 and all(axis in (-1, rank - 1) for axis in axes):
+            return
+    if isinstance(layer, k.Bidirectional):
+        raise _refusal(layer, "it reads from the last step too")
+    if isinstance(layer, k.RNN):
+        raise _refusal(layer, f"it is Keras's. layers.{type(layer).__name__} takes its weights")
+    raise _refusal(
+        layer,
+        "it is not known to treat each step by itself. If it does, put it into a "
+        "`keras.layers.TimeDistributed`",
+    )
+
+
+def _refusal(layer, why):
+    return ValueError(f"`{layer.name}` ({type(layer).__name__}) can't stream: {why}.")
+
+
+def _output_names(model, with_states):
+    if not isinstance(model, keras.Sequential) and isinstance(model.output, dict):
+        name = {id(x): name for name, x in model.output.items()}
+        return [name[id(x)] for x in model.outputs]
+    names = with_states.output_names
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"`{model.name}` can't stream: its outputs have the names {names}. "
+            "Give them names of their own: `keras.Model(inputs, {name: output, …})`."
+        )
+    return names

@@ -1,0 +1,271 @@
+"""Whatever comes in, each signature of each recipe answers, or says which input is wrong.
+
+The models are untrained; what is asked is only how they take what nobody should send.
+"""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ask_in_c, portable_ops
+
+from recipes import forecasting, pos_tagging, publishing, sentiment
+
+MEAN, STD = np.array([300.0, 12, 0.05], "float32"), np.array([50.0, 5, 0.01], "float32")
+LOOKBACK, HORIZON = 48, 30
+TEXTS = ["The film was good, not bad.", "a bad film , isn't it"]
+
+
+def tagger(folder):
+    train = [(["I", "saw", "a", "saw"], ["PRON", "VERB", "DET", "NOUN"])] * 2
+    tags = ["PRON", "VERB", "DET", "NOUN"]
+    model = pos_tagging.build(train, tags, "lstm")
+    return publishing.publish(model, folder, pos_tagging.signatures(model, tags))
+
+
+def classifier(folder, unidirectional):
+    model = sentiment.build(TEXTS, "lstm", unidirectional=unidirectional)
+    return publishing.publish(model, folder, sentiment.signatures(model))
+
+
+def forecaster(folder, streaming):
+    build = forecasting.build_streaming if streaming else forecasting.build
+    model = build(MEAN, STD, LOOKBACK, HORIZON, "gru")
+    served = forecasting.signatures(model, MEAN, STD)
+    if streaming:
+        served |= forecasting.stream_signatures(model, MEAN, STD)
+    return publishing.publish(model, folder, served)
+
+
+EXPORTS = {
+    "pos_tagging": tagger,
+    "sentiment": lambda folder: classifier(folder, False),
+    "sentiment_stream": lambda folder: classifier(folder, True),
+    "forecasting": lambda folder: forecaster(folder, False),
+    "forecasting_stream": lambda folder: forecaster(folder, True),
+}
+SIGNATURES = [
+    ("pos_tagging", "serving_default"),
+    ("pos_tagging", "words"),
+    ("sentiment", "serving_default"),
+    ("sentiment_stream", "serving_default"),
+    ("sentiment_stream", "stream"),
+    ("sentiment_stream", "initial_state"),
+    ("forecasting", "serving_default"),
+    ("forecasting_stream", "serving_default"),
+    ("forecasting_stream", "stream"),
+    ("forecasting_stream", "initial_state"),
+]
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory):
+    """{recipe: the folder of its export}."""
+    folder = tmp_path_factory.mktemp("exports")
+    return {name: export(folder / name) for name, export in EXPORTS.items()}
+
+
+@pytest.fixture(scope="module")
+def served(exports):
+    return {name: tf.saved_model.load(str(version)).signatures for name, version in exports.items()}
+
+
+def good(served, recipe, signature, batch=2):
+    """Inputs that nothing is wrong with."""
+    if signature == "initial_state":
+        return {"batch_size": tf.constant(batch)}
+    if signature == "words":
+        return {"words": tf.fill([batch, 2], "saw")}
+    if signature == "stream":
+        states = served[recipe]["initial_state"](batch_size=tf.constant(batch))
+        text = recipe == "sentiment_stream"
+        return {
+            "chunk": tf.fill([batch], "so goo") if text else tf.ones((batch, 5, 3)),
+            **states,
+        }
+    if recipe.startswith("forecasting"):
+        return {"window": tf.ones((batch, LOOKBACK, 3))}
+    return {"sentences": tf.fill([batch], "I saw a saw .")}
+
+
+def refused(function, inputs, name):
+    """Whether `inputs` are refused, by an error that names the input at fault."""
+    with pytest.raises((tf.errors.InvalidArgumentError, ValueError, TypeError)) as error:
+        function(**inputs)
+    said = str(error.value)
+    assert re.search(f"`{name}`", said) or re.search(rf"Shape of tensor (\w+_)?{name} \[", said), (
+        said
+    )
+
+
+@pytest.mark.parametrize("recipe", EXPORTS)
+def test_what_is_exported_is_portable(exports, recipe):
+    assert "Assert" in portable_ops(exports[recipe])
+
+
+@pytest.mark.parametrize("recipe, signature", SIGNATURES)
+def test_an_empty_batch_has_an_empty_answer(served, recipe, signature):
+    answer = served[recipe][signature](**good(served, recipe, signature, batch=0))
+    for name, value in answer.items():
+        assert value.shape[0] == 0, name
+
+
+@pytest.mark.parametrize("recipe, signature", SIGNATURES)
+def test_every_input_is_named_whose_rank_is_wrong(served, recipe, signature):
+    inputs = good(served, recipe, signature)
+    for name, value in inputs.items():
+        refused(served[recipe][signature], {**inputs, name: value[None]}, name)
+        if value.shape.rank:
+            refused(served[recipe][signature], {**inputs, name: value[0]}, name)
+
+
+@pytest.mark.parametrize("recipe, signature", SIGNATURES)
+def test_every_input_is_named_whose_size_is_wrong(served, recipe, signature):
+    inputs = good(served, recipe, signature)
+    shapes = served[recipe][signature].structured_input_signature[1]
+    for name, value in inputs.items():
+        for axis in range(value.shape.rank):
+            if shapes[name].shape[axis] is not None or (signature == "stream" and axis == 0):
+                longer = tf.concat([value, value], axis)
+                # All are compared with the first that the signature declares.
+                named = r"[a-z_0-9]+" if signature == "stream" and axis == 0 else name
+                refused(served[recipe][signature], {**inputs, name: longer}, named)
+
+
+@pytest.mark.parametrize("recipe, signature", SIGNATURES)
+def test_a_wrong_dtype_is_refused(served, recipe, signature):
+    """By TensorFlow, before the graph runs; it says which input by its number alone."""
+    inputs = good(served, recipe, signature)
+    for name, value in inputs.items():
+        other = tf.zeros(value.shape, tf.float64 if value.dtype == tf.string else tf.string)
+        with pytest.raises((tf.errors.InvalidArgumentError, ValueError, TypeError)):
+            served[recipe][signature](**{**inputs, name: other})
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("recipe, signature", SIGNATURES)
+def test_what_is_not_finite_is_named(served, recipe, signature, bad):
+    inputs = good(served, recipe, signature)
+    for name, value in inputs.items():
+        if value.dtype.is_floating:
+            poisoned = value.numpy()
+            poisoned.flat[-1] = bad
+            refused(served[recipe][signature], {**inputs, name: tf.constant(poisoned)}, name)
+
+
+def test_what_overflows_is_no_silent_nan(served):
+    for recipe, name in (("forecasting", "window"), ("forecasting_stream", "window")):
+        window = tf.fill((1, LOOKBACK, 3), 3e38)
+        refused(served[recipe]["serving_default"], {name: window}, name)
+    inputs = good(served, "forecasting_stream", "stream")
+    chunk = tf.fill(inputs["chunk"].shape, 3e38)
+    refused(served["forecasting_stream"]["stream"], {**inputs, "chunk": chunk}, "chunk")
+
+
+@pytest.mark.parametrize("recipe", ["sentiment_stream", "forecasting_stream"])
+def test_a_batch_of_states_has_a_sensible_size(served, recipe):
+    for batch in (-1, -(2**31), 2**31 - 1):
+        refused(served[recipe]["initial_state"], {"batch_size": tf.constant(batch)}, "batch_size")
+
+
+def test_a_count_that_no_stream_has_is_refused(served):
+    inputs = good(served, "sentiment_stream", "stream")
+    for count in (-1, sentiment.LONGEST + 1):
+        wrong = {**inputs, "words_read": tf.constant([0, count])}
+        refused(served["sentiment_stream"]["stream"], wrong, "words_read")
+
+
+ODD = {
+    "empty": b"",
+    "spaces": b"   \t\n ",
+    "invalid UTF-8": b"\xff\xfe good \xe2\x82 \xc0\xbc \xed\xa0\x80",
+    "zero bytes": b"a\0b \0",
+    "emoji": "🙂👩‍👩‍👧‍👦 good 🇫🇷".encode(),
+    "unknown script": "ᚠᛇᚻ 漢字かな ﷽".encode(),
+    "open tags": b"<" * 1000 + b" a <b",
+}
+
+
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
+def test_any_text_has_an_answer(served, text):
+    for recipe in ("sentiment", "sentiment_stream"):
+        answer = served[recipe]["serving_default"](sentences=tf.constant([text]))
+        np.testing.assert_allclose(tf.reduce_sum(answer["probabilities"]), 1, atol=1e-6)
+    inputs = good(served, "sentiment_stream", "stream", batch=1)
+    streamed = served["sentiment_stream"]["stream"](**{**inputs, "chunk": tf.constant([text])})
+    np.testing.assert_allclose(streamed["probabilities"], answer["probabilities"], atol=1e-5)
+    answer = served["pos_tagging"]["serving_default"](sentences=tf.constant([text]))
+    assert answer["lengths"][0] == np.sum(answer["tags"].numpy() != b"")
+    if not text.strip():
+        assert answer["lengths"].numpy().tolist() == [0]
+    answer = served["pos_tagging"]["words"](words=tf.constant([[text, b"saw"]]))
+    assert answer["tags"].shape == (1, 2)
+
+
+def test_too_many_words_are_refused_and_the_most_are_not(served):
+    most = pos_tagging.MOST_WORDS
+    tag, words = (served["pos_tagging"][name] for name in ("serving_default", "words"))
+    answer = tag(sentences=tf.constant(["saw " * most]))
+    assert answer["lengths"].numpy().tolist() == [most]
+    refused(tag, {"sentences": tf.constant(["saw " * (most + 1)])}, "sentences")
+    refused(words, {"words": tf.fill([1, most + 1], "saw")}, "words")
+    rows = pos_tagging.MOST_PLACES // most + 1
+    refused(tag, {"sentences": tf.constant(["saw " * most] + ["saw"] * (rows - 1))}, "sentences")
+    refused(words, {"words": tf.fill([rows, most], "saw")}, "words")
+
+
+def test_too_many_rows_are_refused(served):
+    many = {"sentences": tf.fill([sentiment.MOST_TEXTS + 1], "good")}
+    refused(served["sentiment"]["serving_default"], many, "sentences")
+    many = {"sentences": tf.constant(["a" * 2**20] + ["b"] * 70)}
+    refused(served["sentiment"]["serving_default"], many, "sentences")
+    inputs = good(served, "sentiment_stream", "stream", sentiment.MOST_TEXTS + 1)
+    refused(served["sentiment_stream"]["stream"], inputs, "chunk")
+    many = {"window": tf.ones((forecasting.MOST_WINDOWS + 1, LOOKBACK, 3))}
+    refused(served["forecasting"]["serving_default"], many, "window")
+    inputs = good(served, "forecasting_stream", "stream", batch=1)
+    hours = tf.ones((1, forecasting.MOST_HOURS + 1, 3))
+    refused(served["forecasting_stream"]["stream"], {**inputs, "chunk": hours}, "chunk")
+
+
+def test_without_python_the_errors_name_the_input_too(exports, c_program):
+    for shape in ((1, LOOKBACK - 1, 3), (1, 2 * LOOKBACK, 3), (LOOKBACK, 3)):
+        with pytest.raises(subprocess.CalledProcessError) as error:
+            window = np.ones(shape, "float32")
+            ask_in_c(c_program, exports["forecasting"], "serving_default", {"window": window})
+        assert error.value.returncode == 1 and "serving_default_window" in error.value.stderr
+
+
+MEMORY = """
+import json, re, sys
+import tensorflow as tf
+peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024
+for version, signature, name in json.loads(sys.argv[1]):
+    loaded = tf.saved_model.load(version).signatures
+    states = loaded["initial_state"](batch_size=tf.constant(1)) if signature == "stream" else {}
+    ask = lambda text: loaded[signature](**{name: tf.constant([text])}, **states)
+    ask("I saw .")
+    for text in ("saw " * 10_000, "a " * 500_000, "a" * 1_000_000, "<" * 1_000_000, "b> " * 10**5):
+        before, said = peak(), ""
+        try:
+            ask(text)
+        except tf.errors.InvalidArgumentError as error:
+            said = str(error).split("assertion failed:")[1].split(chr(10))[0]
+        more = peak() - before
+        print(f"{signature:15} {len(text):7} {text[:4]!r} {more:4} MB more {said}")
+        assert more < 300 and (not said or f"`{name}`" in said)
+"""
+
+
+def test_long_text_takes_little_memory(exports):
+    asked = [
+        (str(exports["pos_tagging"]), "serving_default", "sentences"),
+        (str(exports["sentiment"]), "serving_default", "sentences"),
+        (str(exports["sentiment_stream"]), "stream", "chunk"),
+    ]
+    # In a process of its own: a peak is never forgotten.
+    subprocess.run([sys.executable, "-c", MEMORY, json.dumps(asked)], check=True)
