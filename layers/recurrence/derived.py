@@ -10,8 +10,8 @@ With s_t the states, x_t the projected input and P_t what `dot` made in step t,
 
 so the backward loop does only what has to be done in order; each matrix gets its gradient in
 one product over all steps. (Forward, inputs are projected step by step: to read what one
-product has made for all steps would be slower.) The gradients of
-other weights (a bias, a peephole), which are small, are summed up on the way.
+product has made for all steps would be slower.) The gradients of other weights (a bias, a
+peephole), which are small, are summed up on the way.
 """
 
 from collections.abc import Callable
@@ -50,6 +50,8 @@ class Step:
             random numbers, or uses a variable that is not a weight of the cell, cannot
             be run again in the backward pass.
         projects: Whether the same is true of `project`. If not, it is left out of the step.
+        projected: The places of the weights that `project` uses, if it is in the step.
+        x_size: How many columns `project` makes.
     """
 
     def __init__(self, cell: Cell, training: bool, weights, sequences, states, mask, drops):
@@ -68,8 +70,8 @@ class Step:
             stateful = any(op.op_def.is_stateful for op in made.graph.get_operations())
             return made.structured_outputs, not stateful and not made.captured_inputs
 
-        looked = traced(self._look_at_project, weights, inputs, input_masks)
-        (x, *of_weights), self.projects = looked
+        found, self.projects = traced(self._look_at_project, weights, inputs, input_masks)
+        x, *of_weights = found
         self.projected = [k for k, g in enumerate(of_weights) if g is not None and self.projects]
         x, self.x_size = tf.TensorSpec(x.shape, x.dtype), x.shape[-1]
         _, self.repeatable = traced(self._look, weights, x, states, mask, drops)
