@@ -36,6 +36,7 @@ import tensorflow as tf
 from sklearn.manifold import TSNE
 from tensorboard.plugins import projector
 
+from layers import checks
 from recipes import command_line, pictures, prepared_data, publishing, training, word_vectors
 from recipes.samples import analogies
 from recipes.sentiment import clean
@@ -49,6 +50,8 @@ NEGATIVES = 5  # a pair's, which the shared ones stand for
 THIN = 1e-3  # words more frequent than this are left out at times
 FREQUENT = 30_000  # answers are among so many most frequent words
 ANSWERS = 10
+MOST_WORDS = 600  # in a request to the export, so that its memory is bounded, and …
+MOST_BYTES = 2**16  # … bytes of all of them, for each letter begins four n-grams
 LETTERS, BUCKETS = (3, 4, 5, 6), 200_000  # of n-grams: their lengths, and how many vectors
 WORDS = ["man", "woman", "king", "queen", "paris", "england", "good", "bad", "film", "actor"]
 WORDS += ["funny", "scary", "two", "dog", "car"]
@@ -420,12 +423,12 @@ class Answers(keras.layers.Layer):
         return tf.where(found, tf.gather(self.words, which), ""), tf.where(found, scores, 0.0)
 
     def vectors(self, words: tf.Tensor) -> dict[str, tf.Tensor]:
-        numbers, vectors = self.find(words)
+        numbers, vectors = self.find(bounded("words", words, [None]))
         return {"vectors": vectors, "known": tf.cast(numbers > 0, tf.int32)}
 
     def neighbours(self, words: tf.Tensor) -> dict[str, tf.Tensor]:
         """The most similar words by the cosine, and the nearest by Euclidean distance."""
-        numbers, vectors = self.find(words)
+        numbers, vectors = self.find(bounded("words", words, [None]))
         answerable = tf.reduce_any(vectors != 0, axis=-1)
         cosines = tf.matmul(tf.math.l2_normalize(vectors, -1), self.units.value, transpose_b=True)
         similar, similarities = self.best(cosines, numbers[:, None], answerable)
@@ -445,6 +448,7 @@ class Answers(keras.layers.Layer):
 
     def analogies(self, questions: tf.Tensor) -> dict[str, tf.Tensor]:
         """For each (king, man, woman), what is most similar to king − man + woman."""
+        questions = bounded("questions", questions, [None, 3])
         numbers, vectors = self.find(tf.reshape(questions, [-1]))
         numbers = tf.reshape(numbers, (-1, 3))
         units = tf.reshape(tf.math.l2_normalize(vectors, -1), (-1, 3, vectors.shape[-1]))
@@ -454,6 +458,14 @@ class Answers(keras.layers.Layer):
         answers, similarities = self.best(cosines, numbers, answerable)
         known = tf.cast(tf.reduce_all(numbers > 0, axis=-1), tf.int32)
         return {"answers": answers, "similarities": similarities, "known": known}
+
+
+def bounded(name: str, words: tf.Tensor, shape: list[int | None]) -> tf.Tensor:
+    """`words`, the input `name`, once it is known not to be too large."""
+    words = checks.shaped(words, shape)
+    count = tf.reduce_sum(tf.cast(tf.strings.length(words), tf.int64))
+    words = checks.at_most(MOST_WORDS, "words", name, words, tf.size(words))
+    return checks.at_most(MOST_BYTES, "bytes in all words", name, words, count)
 
 
 def signatures(answers: Answers) -> dict:

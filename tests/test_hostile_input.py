@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from conftest import ask_in_c, portable_ops
 
-from recipes import forecasting, pos_tagging, publishing, sentiment
+from recipes import forecasting, pos_tagging, publishing, sentiment, word_embeddings
 
 MEAN, STD = np.array([300.0, 12, 0.05], "float32"), np.array([50.0, 5, 0.01], "float32")
 LOOKBACK, HORIZON = 48, 30
@@ -41,12 +41,23 @@ def forecaster(folder, streaming):
     return publishing.publish(model, folder, served)
 
 
+def vectors(folder, spelt):
+    words = ["saw", "good", "bad", "king", "man", "woman"]
+    random = np.random.default_rng(0)
+    table = random.normal(size=(len(words), 8)).astype("float32")
+    ngrams = random.normal(size=(word_embeddings.BUCKETS, 8)).astype("float32") if spelt else None
+    answers = word_embeddings.Answers(words, table, ngrams)
+    return publishing.publish(answers, folder, word_embeddings.signatures(answers))
+
+
 EXPORTS = {
     "pos_tagging": tagger,
     "sentiment": lambda folder: classifier(folder, False),
     "sentiment_stream": lambda folder: classifier(folder, True),
     "forecasting": lambda folder: forecaster(folder, False),
     "forecasting_stream": lambda folder: forecaster(folder, True),
+    "word_embeddings": lambda folder: vectors(folder, False),
+    "word_embeddings_ngrams": lambda folder: vectors(folder, True),
 }
 SIGNATURES = [
     ("pos_tagging", "serving_default"),
@@ -59,6 +70,11 @@ SIGNATURES = [
     ("forecasting_stream", "serving_default"),
     ("forecasting_stream", "stream"),
     ("forecasting_stream", "initial_state"),
+    *[
+        (recipe, signature)
+        for recipe in ("word_embeddings", "word_embeddings_ngrams")
+        for signature in ("serving_default", "neighbours", "analogies")
+    ],
 ]
 
 
@@ -78,6 +94,10 @@ def good(served, recipe, signature, batch=2):
     """Inputs that nothing is wrong with."""
     if signature == "initial_state":
         return {"batch_size": tf.constant(batch)}
+    if signature == "analogies":
+        return {"questions": tf.fill([batch, 3], "king")}
+    if recipe.startswith("word_embeddings"):
+        return {"words": tf.fill([batch], "saw")}
     if signature == "words":
         return {"words": tf.fill([batch, 2], "saw")}
     if signature == "stream":
@@ -204,6 +224,17 @@ def test_any_text_has_an_answer(served, text):
         assert answer["lengths"].numpy().tolist() == [0]
     answer = served["pos_tagging"]["words"](words=tf.constant([[text, b"saw"]]))
     assert answer["tags"].shape == (1, 2)
+    for recipe in ("word_embeddings", "word_embeddings_ngrams"):
+        for signature, asked in (
+            ("serving_default", {"words": tf.constant([text])}),
+            ("neighbours", {"words": tf.constant([text])}),
+            ("analogies", {"questions": tf.constant([[text, b"man", b"woman"]])}),
+        ):
+            answer = served[recipe][signature](**asked)
+            assert answer["known"].numpy().tolist() == [0]
+            for name, value in answer.items():
+                if value.dtype.is_floating:
+                    assert np.all(np.isfinite(value)), name
 
 
 def test_too_many_words_are_refused_and_the_most_are_not(served):
@@ -230,6 +261,20 @@ def test_too_many_rows_are_refused(served):
     inputs = good(served, "forecasting_stream", "stream", batch=1)
     hours = tf.ones((1, forecasting.MOST_HOURS + 1, 3))
     refused(served["forecasting_stream"]["stream"], {**inputs, "chunk": hours}, "chunk")
+
+
+@pytest.mark.parametrize("recipe", ["word_embeddings", "word_embeddings_ngrams"])
+def test_too_many_and_too_long_words_are_refused(served, recipe):
+    most, bytes_ = word_embeddings.MOST_WORDS, word_embeddings.MOST_BYTES
+    for signature in ("serving_default", "neighbours"):
+        ask = served[recipe][signature]
+        assert ask(words=tf.fill([most], "saw"))["known"].shape == (most,)
+        assert ask(words=tf.constant(["a" * bytes_]))["known"].numpy().tolist() == [0]
+        refused(ask, {"words": tf.fill([most + 1], "saw")}, "words")
+        refused(ask, {"words": tf.constant(["a" * 1_000_000])}, "words")
+    ask = served[recipe]["analogies"]
+    refused(ask, {"questions": tf.fill([most // 3 + 1, 3], "saw")}, "questions")
+    refused(ask, {"questions": tf.constant([["a" * 1_000_000, "man", "woman"]])}, "questions")
 
 
 def test_without_python_the_errors_name_the_input_too(exports, c_program):
@@ -266,6 +311,7 @@ def test_long_text_takes_little_memory(exports):
         (str(exports["pos_tagging"]), "serving_default", "sentences"),
         (str(exports["sentiment"]), "serving_default", "sentences"),
         (str(exports["sentiment_stream"]), "stream", "chunk"),
+        (str(exports["word_embeddings_ngrams"]), "neighbours", "words"),
     ]
     # In a process of its own: a peak is never forgotten.
     subprocess.run([sys.executable, "-c", MEMORY, json.dumps(asked)], check=True)
