@@ -14,6 +14,8 @@ product has made for all steps would be slower.) The gradients of other weights 
 peephole), which are small, are summed up on the way.
 """
 
+import itertools
+from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -52,6 +54,7 @@ class Step:
         projects: Whether the same is true of `project`. If not, it is left out of the step.
         projected: The places of the weights that `project` uses, if it is in the step.
         x_size: How many columns `project` makes.
+        widths: For a weight's place, those of the blocks of columns that it is used in.
     """
 
     def __init__(self, cell: Cell, training: bool, weights, sequences, states, mask, drops):
@@ -75,6 +78,7 @@ class Step:
         self.projected = [k for k, g in enumerate(of_weights) if g is not None and self.projects]
         x, self.x_size = tf.TensorSpec(x.shape, x.dtype), x.shape[-1]
         _, self.repeatable = traced(self._look, weights, x, states, mask, drops)
+        self.widths = self._blocks(input_masks, drops)
 
     def _look_at_project(self, weights, inputs, masks):
         dx = tf.ones_like(self.project(weights, inputs, masks))
@@ -90,6 +94,29 @@ class Step:
             self.products.append(Product(*places, gates, a.shape[-1], p.shape[-1], dp is dx))
         hoisted = {p.weight for p in self.products if p.weight is not None}
         self.used = sorted(hoisted.union(self.direct, self.projected))
+
+    def _blocks(self, input_masks, state_masks):
+        """The `widths`."""
+        cell, edges = self.cell, defaultdict(set)
+        for p in self.products:
+            if p.weight is not None and p.gates:
+                edges[p.weight].update(gate * cell.units for gate in p.gates)
+        for name, masks in (("kernel", input_masks), ("recurrent_kernel", state_masks)):
+            if masks and len(masks) > 1:  # each is for a gate
+                place = _place(getattr(cell, name, None), cell.weights)
+                edges[place].update(gate * cell.units for gate in range(len(masks)))
+        widths = {}
+        for place, inner in edges.items():
+            all_edges = sorted({0, *inner, cell.weights[place].shape[-1]})
+            widths[place] = [end - start for start, end in itertools.pairwise(all_edges)]
+        return widths
+
+    def cut(self, weights):
+        """Each weight as a list of the blocks that it is used in."""
+        return [
+            tf.split(w, self.widths[k], -1) if k in self.widths else [w]
+            for k, w in enumerate(weights)
+        ]
 
     def project(self, weights, inputs, masks):
         if not self.projects:
@@ -170,9 +197,11 @@ def recurrence(step: Step, return_sequences: bool, compiled: bool) -> Callable:
     """As `loop.recurrence`, for the cell of a `step` that is repeatable.
 
     Args:
-        compiled: Whether XLA compiles the loops.
+        compiled: Whether XLA compiles the loops. It would cut a matrix into blocks in every
+            step, but sees that one put together from blocks outside has them already.
     """
     cell, products = step.cell, step.products
+    cut = step.cut if compiled else lambda weights: [[w] for w in weights]
     others = [p for p in products if not p.added]
 
     def forward(inputs, states, mask, drops, weights, length):
@@ -180,22 +209,23 @@ def recurrence(step: Step, return_sequences: bool, compiled: bool) -> Callable:
         inputs, masks = _array(inputs), None if mask is None else _array(mask)
         before = [_empty(size + 1, s, s.shape[1]).write(0, s) for s in states]
         kept = [_empty(size, states[0], p.size) for p in others]
-        xs = _empty(size, states[0], step.x_size)
+        xs, weights = _empty(size, states[0], step.x_size), cut(weights)
 
         def body(t, states, before, kept, xs):
             mask_t = None if masks is None else masks.read(t)
-            x_t = step.project(weights, _read(inputs, t, length), input_masks)
-            states, made = step.forward(x_t, states, mask_t, state_masks)
+            whole = [tf.concat(blocks, -1) for blocks in weights]
+            x_t = step.project(whole, _read(inputs, t, length), input_masks)
+            with cell.constant_weights(whole):
+                states, made = step.forward(x_t, states, mask_t, state_masks)
             before = [array.write(t + 1, s) for array, s in zip(before, states)]
             apart = [p for q, p in zip(products, made) if not q.added]
             x_t = sum((p for q, p in zip(products, made) if q.added), x_t)
             kept = [array.write(t, p) for array, p in zip(kept, apart)]
             return t + 1, states, before, kept, xs.write(t, x_t)
 
-        with cell.constant_weights(weights):
-            _, states, *arrays = tf.while_loop(
-                lambda t, *_: t < length, body, (0, states, before, kept, xs)
-            )
+        _, states, *arrays = tf.while_loop(
+            lambda t, *_: t < length, body, (0, states, before, kept, xs)
+        )
         return states, *tf.nest.map_structure(lambda array: array.stack(), arrays)
 
     def backward(x, mask, drops, weights, length, before, kept, dy, ds):
@@ -208,12 +238,12 @@ def recurrence(step: Step, return_sequences: bool, compiled: bool) -> Callable:
         operands = [_empty(size, ds[0], p.operand_size) for p in products if p.state is None]
         direct = [tf.zeros_like(weights[k], _wide(weights[k].dtype)) for k in step.direct]
         # Transposed here, once, a matrix is used in the loop as it lies in memory.
-        transposed = [tf.transpose(w) for w in weights]
+        transposed = [[tf.transpose(block) for block in blocks] for blocks in cut(weights)]
 
         def body(t, ds, direct, dxs, dps, operands):
             if dys is not None:
                 ds = [ds[0] + dys.read(t), *ds[1:]]
-            weights = [tf.transpose(w) for w in transposed]
+            weights = [tf.concat([tf.transpose(b) for b in bs], -1) for bs in transposed]
             x_t, apart = _read(xs, t, length), iter([array.read(t) for array in kept])
             made = [tf.zeros_like(x_t) if p.added else next(apart) for p in products]
             with cell.constant_weights(weights):
