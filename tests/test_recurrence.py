@@ -11,7 +11,7 @@ from conftest import REPOSITORY, portable_ops
 
 import layers
 from layers import recurrence
-from layers.recurrence import derived, halves, loop
+from layers.recurrence import derived, fused, halves, loop
 
 FEATURES, UNITS = 3, 4
 FAST = ["derived", "compiled", "fused"]
@@ -414,15 +414,15 @@ def test_the_graph_does_not_grow_with_the_length():
     assert operations(10) == operations(1000)
 
 
-@pytest.mark.parametrize("name, fused", [("LSTM", True), ("GRU", False)])
-def test_an_exported_model_takes_any_size_and_holds_no_xla(tmp_path, name, fused):
+@pytest.mark.parametrize("name, in_one", [("LSTM", True), ("GRU", False)])
+def test_an_exported_model_takes_any_size_and_holds_no_xla(tmp_path, name, in_one):
     layer = getattr(layers, name)(UNITS, return_sequences=True)
     model = keras.Sequential([keras.Input((None, FEATURES)), layer])
     model.export(tmp_path, verbose=False)
-    assert ("BlockLSTMV2" in portable_ops(tmp_path)) == fused
+    assert ("BlockLSTMV2" in portable_ops(tmp_path)) == in_one
     loaded = tf.saved_model.load(tmp_path)
     sizes = [(0, 2), (1, 1), (1, 7), (3, 2), (2, loop.BLOCK), (halves.SPLIT, 2 * loop.BLOCK)]
-    for batch, time in [*sizes, (halves.SPLIT + 5, 3)]:
+    for batch, time in [*sizes, (fused.FEW, 3), (halves.SPLIT + 5, 3)]:
         x = np.random.default_rng(batch).normal(size=(batch, time, FEATURES)).astype("float32")
         np.testing.assert_allclose(loaded.serve(x), model(x), rtol=1e-5, atol=1e-5)
     for batch in (0, 1, halves.SPLIT):

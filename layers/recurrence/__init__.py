@@ -105,7 +105,9 @@ def run(
 
     xla, how = _inside_xla(), {"training": training, "return_sequences": return_sequences}
     step_by_step = unroll or tf.executing_eagerly()
-    block = None if training or step_by_step else 1 if xla else loop.BLOCK
+    few_steps = not training and not xla and (sequences.shape[1] or loop.BLOCK + 1) <= loop.BLOCK
+    unroll = unroll or few_steps
+    block = None if training or step_by_step or few_steps else 1 if xla else loop.BLOCK
     in_one = step_by_step or xla or _on_gpu()
     looped = batch_first(loop.recurrence(cell, **how, unroll=unroll, block=block))
     chosen, fast = looped, None

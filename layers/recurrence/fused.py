@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from layers.cell import Cell
 
-FEW = 16  # rows; the matrix products of more are faster one by one
+FEW = 8  # rows; the matrix products of more are faster one by one
 
 
 def recurrence(cell: Cell, return_sequences: bool) -> Callable:
