@@ -12,8 +12,8 @@ in one further step each (SegRNN, Lin et al. 2023). Everything is said relative 
 last value seen, so that a series which drifts is no surprise.
 
 With `--streaming` the cell reads each hour, together with the day up to it, so that its state
-and the last day are all that a forecast at the next hour needs, which is what it adds to the
-last day repeated: the export then has the signature `stream`, whose states go in and come out.
+and the last day are all that a forecast at the next hour needs: the export then has the
+signature `stream`, whose states go in and come out.
 """
 
 import math
@@ -151,7 +151,7 @@ def build_streaming(
     channels = len(mean)
     window = keras.Input((lookback, channels), name="window")
     x = keras.layers.Normalization(mean=mean, variance=std**2, name="standardize")(window)
-    as_yesterday = day_repeated(x, horizon)
+    last = x[:, -1:, :]
     x = ops.pad(x, [[0, 0], [DAY, 0], [0, 0]])  # as if all had been the mean before
     x = DayToEachHour(name="day_to_each_hour")(x)
     x = keras.layers.Dense(units, activation="relu", name="day")(x)
@@ -159,12 +159,7 @@ def build_streaming(
     x = keras.layers.Dropout(0.5)(x)
     answer = keras.layers.Dense(horizon, name="values")(x)
     answer = ops.transpose(ops.reshape(answer, (-1, channels, horizon)), (0, 2, 1))
-    return keras.Model(window, answer + as_yesterday, name="forecasting")
-
-
-def day_repeated(x: tf.Tensor, horizon: int) -> tf.Tensor:
-    """The forecast (batch, horizon, channels) that the last day of x, time second, goes on."""
-    return ops.tile(x[:, -DAY:], (1, math.ceil(horizon / DAY), 1))[:, :horizon]
+    return keras.Model(window, answer + last, name="forecasting")
 
 
 class DayToEachHour(keras.layers.Layer):
@@ -193,10 +188,11 @@ def evaluate(model: keras.Model, data: tf.data.Dataset, mean: np.ndarray, std: n
     for window, truth in data:
         known = (window - mean) / std
         horizon = truth.shape[1]
+        days = math.ceil(horizon / DAY)
         forecasts = {
             "model": model.predict_on_batch(window),
             "repeat the last value": tf.repeat(known[:, -1:], horizon, axis=1),
-            "repeat yesterday": day_repeated(known, horizon),
+            "repeat yesterday": tf.tile(known[:, -DAY:], [1, days, 1])[:, :horizon],
         }
         count += len(window)
         for name, forecast in forecasts.items():
@@ -252,7 +248,7 @@ def stream_signatures(model: keras.Model, mean: np.ndarray, std: np.ndarray) -> 
     day          float [batch, DAY, channels], the last hours, in original units
     state_0, …   float [batch, channels, units], the recurrent states
     """
-    recurrent, channels, horizon = model.get_layer("recurrent"), len(mean), model.output_shape[1]
+    recurrent, channels = model.get_layer("recurrent"), len(mean)
     shapes = {"chunk": [None, None, channels], "day": [None, DAY, channels]}
     sizes = {f"state_{i}": size for i, size in enumerate(recurrent.cell.state_sizes)}
     shapes |= {name: [None, channels, size] for name, size in sizes.items()}
@@ -265,12 +261,13 @@ def stream_signatures(model: keras.Model, mean: np.ndarray, std: np.ndarray) -> 
         chunk = checks.at_most(MOST_HOURS, "hours in all", "chunk", chunk, count)
         hours = tf.concat([given["day"], chunk], axis=1)
         x = model.get_layer("standardize")(hours)
-        as_yesterday = day_repeated(x, horizon)
+        last = x[:, -1:]
         x = model.get_layer("day")(model.get_layer("day_to_each_hour")(x))
         states = [tf.reshape(given[n], [batch * channels, size]) for n, size in sizes.items()]
         x, *states = recurrent(x, initial_state=states)
+        horizon = model.output_shape[1]
         answer = tf.reshape(model.get_layer("values")(x), [batch, channels, horizon])
-        found = (tf.transpose(answer, [0, 2, 1]) + as_yesterday) * std + mean
+        found = (tf.transpose(answer, [0, 2, 1]) + last) * std + mean
         found = checks.finite("chunk", found, "holds numbers too large to forecast")
         pairs = zip(sizes.items(), states)
         states = {n: tf.reshape(x, [batch, channels, size]) for (n, size), x in pairs}
