@@ -109,18 +109,18 @@ def run(
     unroll = unroll or few_steps
     block = None if training or step_by_step or few_steps else 1 if xla else loop.BLOCK
     in_one = step_by_step or xla or _on_gpu()
-    looped = batch_first(loop.recurrence(cell, **how, unroll=unroll, block=block))
-    chosen, fast = looped, None
+    plain = batch_first(loop.recurrence(cell, **how, unroll=unroll))
+    looped = batch_first(loop.recurrence(cell, **how, block=block)) if block else plain
     if not (training or in_one):  # traced once for the whole and for both halves
-        chosen = looped = in_halves(tf.function(looped, autograph=False))
+        looped = in_halves(tf.function(looped, autograph=False))
+    chosen, fast = looped, looped if block and not xla else None
     if implementation == "fused" and drops == (None, None):
         if cell.all_steps():
             fast = batch_first(fused.recurrence(cell, return_sequences))
             fast = fast if asked else fused.for_few_rows(fast, looped)
         if cell.cudnn_mode and not (xla or step_by_step):
             on_cudnn = batch_first(cudnn.recurrence(cell, return_sequences))
-            short = batch_first(loop.recurrence(cell, **how, block=1))
-            fast = cudnn.on_any_device(fast or looped, on_cudnn, short)
+            fast = cudnn.on_any_device(fast or looped, on_cudnn, return_sequences)
     elif implementation == "compiled" and not training:
         fast = loop.recurrence(cell, **how, block=1)
         fast = batch_first(tf.function(fast, jit_compile=True, autograph=False))
@@ -129,10 +129,10 @@ def run(
         step = derived.Step(cell, training, weights, *arguments)
         if step.repeatable:
             chosen = derived.recurrence(step, return_sequences, implementation == "compiled")
-            chosen = batch_first(chosen)
+            chosen, fast = batch_first(chosen), None
             chosen = chosen if in_one else in_halves(chosen, always=True)
-    if fast:
-        chosen = loop.differentiable(fast, looped)
+    if fast:  # without a gradient, or in blocks, whose own is a large one
+        chosen = loop.differentiable(fast, plain)
     outputs, states = chosen(weights, *arguments)
     if return_sequences:
         outputs.set_shape((*sequences.shape[:2], None))

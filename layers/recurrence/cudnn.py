@@ -18,15 +18,20 @@ from layers.cell import Cell
 from layers.recurrence.fused import at_steps, in_front
 
 
-def on_any_device(portable: Callable, on_cudnn: Callable, empty: Callable) -> Callable:
-    """`portable`, with `on_cudnn` in its place on a GPU, or `empty` without rows or steps.
+def on_any_device(portable: Callable, on_cudnn: Callable, return_sequences: bool) -> Callable:
+    """`portable`, with `on_cudnn` in its place on a GPU.
 
-    All are functions of (weights, sequences, …), and compute the same.
+    Both are functions of (weights, sequences, states, …), and compute the same.
     """
 
     def unless_empty(*arguments):  # of no rows or no steps, cuDNN knows nothing
-        some = tf.size(arguments[1]) > 0
-        return tf.cond(some, lambda: on_cudnn(*arguments), lambda: empty(*arguments))
+        _, sequences, states, *_ = arguments
+
+        def empty():
+            shape = tf.concat([tf.shape(sequences)[:2], tf.shape(states[0])[1:]], 0)
+            return (tf.zeros(shape, states[0].dtype) if return_sequences else states[0]), states
+
+        return tf.cond(tf.size(sequences) > 0, lambda: on_cudnn(*arguments), empty)
 
     def execute(*arguments):
         name = f"recurrence_{uuid.uuid4().hex}"  # two calls must not be taken for each other
