@@ -74,8 +74,9 @@ def batches(data: Reviews, shuffle: bool) -> tf.data.Dataset:
         found = found.shuffle(len(texts))
     characters = [400, 700, 900, 1200, 1600, 2200, 3000]
     lengths = tf.strings.length(texts).numpy()
+    batch = BATCH if shuffle else 4 * BATCH  # what is only read is faster so
     return batching.by_length(
-        found, lambda text, _: tf.strings.length(text), lengths, characters, BATCH
+        found, lambda text, _: tf.strings.length(text), lengths, characters, batch
     )
 
 

@@ -122,7 +122,7 @@ def test_killed_at_any_moment_only_whole_versions_are_seen(model, tmp_path):
     for _ in range(30):
         process = processes.Process(target=publish_small, args=(tmp_path,))
         process.start()
-        process.join(1 + 2 * rng.random())
+        process.join(0.5 + 1.5 * rng.random())
         process.kill()
         process.join()
     done.set()

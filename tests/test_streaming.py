@@ -43,7 +43,7 @@ def exported(signatures, model, folder):
     return tf.saved_model.load(folder).signatures
 
 
-def stream(signatures, inputs, chunks, of=1):
+def stream(signatures, inputs, chunks):
     """The outputs of all chunks, put one behind the other; the last states."""
     batch = len(next(iter(inputs.values())))
     states, found = signatures["initial_state"](batch_size=tf.constant(batch)), []
