@@ -202,6 +202,8 @@ def recurrence(step: Step, return_sequences: bool, compiled: bool) -> Callable:
     """
     cell, products = step.cell, step.products
     cut = step.cut if compiled else lambda weights: [[w] for w in weights]
+    turned = tf.transpose if compiled else lambda w: w
+    read = _read_apart if compiled else lambda array, t, _: array.read(t)
     others = [p for p in products if not p.added]
 
     def forward(inputs, states, mask, drops, weights, length):
@@ -214,7 +216,7 @@ def recurrence(step: Step, return_sequences: bool, compiled: bool) -> Callable:
         def body(t, states, before, kept, xs):
             mask_t = None if masks is None else masks.read(t)
             whole = [tf.concat(blocks, -1) for blocks in weights]
-            x_t = step.project(whole, _read(inputs, t, length), input_masks)
+            x_t = step.project(whole, read(inputs, t, length), input_masks)
             with cell.constant_weights(whole):
                 states, made = step.forward(x_t, states, mask_t, state_masks)
             before = [array.write(t + 1, s) for array, s in zip(before, states)]
@@ -237,14 +239,14 @@ def recurrence(step: Step, return_sequences: bool, compiled: bool) -> Callable:
         dps = [_empty(size, ds[0], p.size) for p in others]
         operands = [_empty(size, ds[0], p.operand_size) for p in products if p.state is None]
         direct = [tf.zeros_like(weights[k], _wide(weights[k].dtype)) for k in step.direct]
-        # Transposed here, once, a matrix is used in the loop as it lies in memory.
-        transposed = [[tf.transpose(block) for block in blocks] for blocks in cut(weights)]
+        # Transposed here, once, a matrix is used in XLA's loop as it lies in memory.
+        transposed = [[turned(block) for block in blocks] for blocks in cut(weights)]
 
         def body(t, ds, direct, dxs, dps, operands):
             if dys is not None:
                 ds = [ds[0] + dys.read(t), *ds[1:]]
-            weights = [tf.concat([tf.transpose(b) for b in bs], -1) for bs in transposed]
-            x_t, apart = _read(xs, t, length), iter([array.read(t) for array in kept])
+            weights = [tf.concat([turned(b) for b in bs], -1) for bs in transposed]
+            x_t, apart = read(xs, t, length), iter([array.read(t) for array in kept])
             made = [tf.zeros_like(x_t) if p.added else next(apart) for p in products]
             with cell.constant_weights(weights):
                 dx, ds, more, calls = step.backward(
@@ -363,7 +365,7 @@ def _empty(size, like, columns):
     return _array(tf.zeros((size, tf.shape(like)[0], columns), like.dtype))
 
 
-def _read(xs, t, length):
+def _read_apart(xs, t, length):
     # A division by one, but XLA can't know: what it divides is not fused into each of the
     # gates. Fused, LLVM does not vectorize them, for the index t inside.
     x = xs.read(t)
