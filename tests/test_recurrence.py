@@ -377,7 +377,8 @@ def test_mirrored_on_two_devices():
 # --- What falls back, and what is built ----------------------------------------------------
 
 
-def test_a_cell_that_reads_a_foreign_variable_gets_its_gradient():
+@pytest.mark.parametrize("training", [False, True])
+def test_a_cell_that_reads_a_foreign_variable_gets_its_gradient(training):
     scale = keras.Variable(2.0)
 
     class Foreign(layers.SimpleRNNCell):
@@ -386,12 +387,12 @@ def test_a_cell_that_reads_a_foreign_variable_gets_its_gradient():
             return (self.activation(x + scale * dot(h, self.recurrent_kernel)),)
 
     layer = layers.RNN(Foreign(UNITS))
-    x = tf.ones((9, 4, FEATURES))
+    x = tf.ones((9, 2 * loop.BLOCK, FEATURES))
     layer(x)
 
     def gradient():
         with tf.GradientTape() as tape:
-            y = tf.reduce_sum(layer(x, training=True))
+            y = tf.reduce_sum(layer(x, training=training))
         return tape.gradient(y, scale.value)
 
     np.testing.assert_allclose(tf.function(gradient)(), gradient(), rtol=1e-5)

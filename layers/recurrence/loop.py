@@ -143,11 +143,13 @@ def differentiable(execute: Callable, looped: Callable) -> Callable:
             still = tf.nest.map_structure(tf.stop_gradient, arguments)
             outputs, last = execute(*still, mask, drops)
 
-            def gradient(*dy):
+            def gradient(*dy, variables=()):  # those that a cell reads beside its weights
                 with tf.GradientTape() as tape:
                     tape.watch(arguments)
                     outputs, last = looped(*arguments, mask, drops)
-                return tf.nest.flatten(tape.gradient([outputs, *last], arguments, dy))
+                found = tape.gradient([outputs, *last], [arguments, list(variables)], dy)
+                found, of_variables = tf.nest.flatten(found[0]), found[1]
+                return (found, of_variables) if variables else found
 
             return (outputs, *last), gradient
 
