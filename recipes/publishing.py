@@ -44,8 +44,7 @@ def publish(model: keras.Model, folder: Path, signatures: dict, keep: int | None
         for name, (function, specs, _) in signatures.items():
             named = [tf.TensorSpec(s.shape, s.dtype, name=n) for n, s in specs.items()]
             archive.add_endpoint(name, function, input_signature=named)
-        served_alone = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-        archive.write_out(beside / "model", options=served_alone, verbose=False)
+        archive.write_out(beside / "model", verbose=False)
         warmup.write(beside / "model", signatures)
         return put_in_place(beside / "model", folder, keep)
 

@@ -51,7 +51,7 @@ THIN = 1e-3  # words more frequent than this are left out at times
 FREQUENT = 30_000  # answers are among so many most frequent words
 ANSWERS = 10
 MOST_WORDS = 600  # in a request to the export, so that its memory is bounded, and …
-MOST_BYTES = 2**16  # … bytes of all of them, for each letter begins four n-grams
+MOST_BYTES = 2**16  # … bytes of all of them, for a letter begins an n-gram of each length
 LETTERS, BUCKETS = (3, 4, 5, 6), 200_000  # of n-grams: their lengths, and how many vectors
 WORDS = ["man", "woman", "king", "queen", "paris", "england", "good", "bad", "film", "actor"]
 WORDS += ["funny", "scary", "two", "dog", "car"]
@@ -463,9 +463,9 @@ class Answers(keras.layers.Layer):
 def bounded(name: str, words: tf.Tensor, shape: list[int | None]) -> tf.Tensor:
     """`words`, the input `name`, once it is known not to be too large."""
     words = checks.shaped(words, shape)
-    count = tf.reduce_sum(tf.cast(tf.strings.length(words), tf.int64))
+    size = tf.reduce_sum(tf.cast(tf.strings.length(words), tf.int64))
     words = checks.at_most(MOST_WORDS, "words", name, words, tf.size(words))
-    return checks.at_most(MOST_BYTES, "bytes in all words", name, words, count)
+    return checks.at_most(MOST_BYTES, "bytes in all words", name, words, size)
 
 
 def signatures(answers: Answers) -> dict:

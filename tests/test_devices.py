@@ -95,6 +95,19 @@ def test_cudnn_is_given_what_makes_it_compute_the_same(monkeypatch, name, return
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("steps, rows", [(0, 2), (3, 0)])
+def test_cudnn_is_not_asked_about_nothing(steps, rows):
+    cell = CELLS["LSTM"]()
+    cell.build((None, None, FEATURES))
+    states = [tf.ones((rows, UNITS)), 2 * tf.ones((rows, UNITS))]
+    arguments = cell.weight_values(), tf.zeros((steps, rows, FEATURES)), states, None, (None, None)
+    for return_sequences in (False, True):
+        ours = cudnn.recurrence(cell, return_sequences)(*arguments)
+        expected = loop.recurrence(cell, False, return_sequences, block=1)(*arguments)
+        for a, b in zip(tf.nest.flatten(ours), tf.nest.flatten(expected), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 def test_only_what_cudnn_computes_is_left_to_it():
     class Changed(layers.LSTMCell):
         def update(self, x, states, dot):

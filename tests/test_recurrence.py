@@ -31,7 +31,8 @@ CELLS = {
     "ZoneoutLSTM": lambda **k: layers.ZoneoutLSTMCell(UNITS, **k),
     "IndRNN": lambda **k: layers.IndRNNCell(UNITS, **k),
 }
-SHAPES = [(1, 1), (halves.SPLIT + 1, 6)]
+# Batch, length, training.
+CALLS = [(1, 1, False), (halves.SPLIT + 1, 6, True), (2, 2 * loop.BLOCK + 1, False)]
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -50,6 +51,25 @@ class ScaledCell(layers.SimpleRNNCell):
         h, _ = states
         h = self.activation(x + dot(h, self.recurrent_kernel * self.scale))
         return h, h * self.scale
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class LowRankCell(layers.SimpleRNNCell):
+    """Two gates, dropout for each, and no weight of the name `recurrent_kernel`."""
+
+    gates = 2
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight((input_shape[-1], 2 * self.units), "ones", name="kernel")
+        self.bias = self.add_weight((2 * self.units,), "zeros", name="bias")
+        self.left = self.add_weight((self.units, 2), "ones", name="left")
+        self.right = self.add_weight((2, 2 * self.units), "ones", name="right")
+        self.built = True
+
+    def update(self, x, states, dot):
+        (h,) = states
+        a, b = tf.split(x + dot(dot(h, self.left), self.right), 2, -1)
+        return (tf.tanh(a) * tf.sigmoid(b),)
 
 
 def built(cell, seed=0):
@@ -89,25 +109,29 @@ def everything(cell, implementation, x, states, mask, *, training=False, known=T
     return [t.numpy() for t in tf.nest.flatten(graph(*arguments))]
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("name", [*CELLS, "kernel made of weights"])
-def test_all_are_equal(name, shape):
-    rng = np.random.default_rng([*name.encode(), *shape])
-    make = CELLS.get(name, lambda **k: ScaledCell(UNITS, **k))
-    cell = built(make(dtype="float64"))
-    batch, time = shape
+OWN_CELLS = {
+    "kernel made of weights": lambda **k: ScaledCell(UNITS, **k),
+    "low rank": lambda **k: LowRankCell(UNITS, dropout=0.3, recurrent_dropout=0.4, seed=1, **k),
+}
+
+
+@pytest.mark.parametrize("batch, time, training", CALLS)
+@pytest.mark.parametrize("name", [*CELLS, *OWN_CELLS])
+def test_all_are_equal(name, batch, time, training):
+    rng = np.random.default_rng([*name.encode(), batch, time])
+    cell = built({**CELLS, **OWN_CELLS}[name](dtype="float64"))
     x = rng.normal(size=(batch, time, FEATURES))
     states = [rng.normal(size=(batch, size)) for size in cell.state_sizes]
     mask = rng.random((batch, time)) < 0.6 if rng.random() < 0.7 else None
     how = {
-        "training": name != "ZoneoutLSTM" and rng.random() < 0.7,  # which draws at random
+        "training": training and name != "ZoneoutLSTM",  # which draws at random
         "known": rng.random() < 0.5,
         "return_sequences": rng.random() < 0.7,
         "go_backwards": rng.random() < 0.3,
         "zero_output_for_mask": rng.random() < 0.3,
     }
     expected = everything(cell, "loop", x, states, mask, **how)
-    for implementation in FAST if batch > 1 else ["derived", "fused"]:  # XLA takes its time
+    for implementation in FAST if training else ["derived", "fused"]:  # XLA takes its time
         ours = everything(cell, implementation, x, states, mask, **how)
         for a, b in zip(ours, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9, err_msg=implementation)
@@ -280,12 +304,14 @@ def test_eagerly_and_from_a_persistent_tape(implementation):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("implementation", ["loop", *FAST])
-def test_second_derivatives_are_right_or_refused(implementation):
+@pytest.mark.parametrize(
+    "implementation, training",
+    [("loop", True), ("loop", False), ("fused", False), ("derived", True), ("compiled", True)],
+)
+def test_second_derivatives_are_right_or_refused(implementation, training):
     layer = layers.LSTM(UNITS, dtype="float64", recurrence=implementation)
-    x = tf.constant(np.random.default_rng(0).normal(size=(2, 3, FEATURES)))
+    x = tf.constant(np.random.default_rng(0).normal(size=(2, loop.BLOCK + 2, FEATURES)))
     layer(x)
-    training = implementation != "fused"
 
     @tf.function
     def twice():
@@ -396,6 +422,39 @@ def test_a_cell_that_reads_a_foreign_variable_gets_its_gradient(training):
         return tape.gradient(y, scale.value)
 
     np.testing.assert_allclose(tf.function(gradient)(), gradient(), rtol=1e-5)
+
+
+def test_a_cell_that_draws_at_random_has_the_gradient_of_what_it_drew():
+    class Noisy(layers.SimpleRNNCell):
+        def update(self, x, states, dot):
+            return (x * keras.random.normal(tf.shape(x), seed=self.seed_generator),)
+
+    layer = layers.RNN(Noisy(UNITS, use_bias=False), return_sequences=True)
+    x = tf.random.normal((3, 2 * loop.BLOCK, FEATURES))
+    layer(x)
+    for training in (False, True):
+
+        @tf.function
+        def results(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = tf.reduce_sum(layer(x, training=training))  # noqa: B023
+            return y, tape.gradient(y, x)
+
+        y, slope = results(x)  # linear in x
+        np.testing.assert_allclose(tf.reduce_sum(x * slope), y, rtol=1e-4)
+
+
+def test_a_known_length_and_a_mask_of_unknown_length():
+    layer = layers.GRU(UNITS)
+    x = tf.random.normal((2, 5, FEATURES))
+    infer = tf.function(lambda x, lengths: layer(x, mask=tf.sequence_mask(lengths)))
+    np.testing.assert_allclose(
+        infer(x, tf.constant([5, 2])),
+        layer(x, mask=tf.sequence_mask([5, 2])),
+        rtol=1e-5,
+        atol=1e-6,
+    )
 
 
 def test_the_graph_does_not_grow_with_the_length():

@@ -20,6 +20,8 @@ Masks: a masked step leaves the states as they were. Its output repeats the one 
 outputs are put right after the loop, which itself only guards the states.
 """
 
+import functools
+
 import tensorflow as tf
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
@@ -105,33 +107,36 @@ def run(
 
     xla, how = _inside_xla(), {"training": training, "return_sequences": return_sequences}
     step_by_step = unroll or tf.executing_eagerly()
-    few_steps = not training and not xla and (sequences.shape[1] or loop.BLOCK + 1) <= loop.BLOCK
-    unroll = unroll or few_steps
-    block = None if training or step_by_step or few_steps else 1 if xla else loop.BLOCK
+    # So few steps as are one block's need no loop.
+    few = not (training or step_by_step or xla) and sequences.shape[1] in range(1, loop.BLOCK + 1)
+    unroll = unroll or few
+    block = None if training or step_by_step or few else 1 if xla else loop.BLOCK
     in_one = step_by_step or xla or _on_gpu()
     plain = batch_first(loop.recurrence(cell, **how, unroll=unroll))
     looped = batch_first(loop.recurrence(cell, **how, block=block)) if block else plain
     if not (training or in_one):  # traced once for the whole and for both halves
         looped = in_halves(tf.function(looped, autograph=False))
-    chosen, fast = looped, looped if block and not xla else None
+    step = functools.cache(lambda: derived.Step(cell, training, weights, *arguments))
+    chosen, fast = looped, None
     if implementation == "fused" and drops == (None, None):
         if cell.all_steps():
             fast = batch_first(fused.recurrence(cell, return_sequences))
             fast = fast if asked else fused.for_few_rows(fast, looped)
         if cell.cudnn_mode and not (xla or step_by_step):
             on_cudnn = batch_first(cudnn.recurrence(cell, return_sequences))
-            fast = cudnn.on_any_device(fast or looped, on_cudnn, return_sequences)
-    elif implementation == "compiled" and not training:
+            fast = cudnn.on_any_device(fast or looped, on_cudnn)
+    elif implementation == "compiled" and not training and step().repeatable:
         fast = loop.recurrence(cell, **how, block=1)
         fast = batch_first(tf.function(fast, jit_compile=True, autograph=False))
         fast = fast if in_one else in_halves(fast)
-    elif implementation in ("derived", "compiled"):
-        step = derived.Step(cell, training, weights, *arguments)
-        if step.repeatable:
-            chosen = derived.recurrence(step, return_sequences, implementation == "compiled")
-            chosen, fast = batch_first(chosen), None
-            chosen = chosen if in_one else in_halves(chosen, always=True)
-    if fast:  # without a gradient, or in blocks, whose own is a large one
+    elif implementation in ("derived", "compiled") and step().repeatable:
+        compiled = implementation == "compiled"
+        chosen = derived.recurrence(step(), return_sequences, compiled, in_xla=xla)
+        chosen = batch_first(chosen)
+        chosen = chosen if in_one else in_halves(chosen, always=True)
+    if chosen is looped and block and not (fast or xla) and step().repeatable:
+        fast = looped  # which has a gradient, but eight steps at a time it is a large one
+    if fast:
         chosen = loop.differentiable(fast, plain)
     outputs, states = chosen(weights, *arguments)
     if return_sequences:

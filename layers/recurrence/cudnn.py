@@ -18,20 +18,11 @@ from layers.cell import Cell
 from layers.recurrence.fused import at_steps, in_front
 
 
-def on_any_device(portable: Callable, on_cudnn: Callable, return_sequences: bool) -> Callable:
+def on_any_device(portable: Callable, on_cudnn: Callable) -> Callable:
     """`portable`, with `on_cudnn` in its place on a GPU.
 
-    Both are functions of (weights, sequences, states, …), and compute the same.
+    Both are functions of (weights, sequences, …), and compute the same.
     """
-
-    def unless_empty(*arguments):  # of no rows or no steps, cuDNN knows nothing
-        _, sequences, states, *_ = arguments
-
-        def empty():
-            shape = tf.concat([tf.shape(sequences)[:2], tf.shape(states[0])[1:]], 0)
-            return (tf.zeros(shape, states[0].dtype) if return_sequences else states[0]), states
-
-        return tf.cond(tf.size(sequences) > 0, lambda: on_cudnn(*arguments), empty)
 
     def execute(*arguments):
         name = f"recurrence_{uuid.uuid4().hex}"  # two calls must not be taken for each other
@@ -40,7 +31,7 @@ def on_any_device(portable: Callable, on_cudnn: Callable, return_sequences: bool
             attributes = {"api_implements": name, "api_preferred_device": device}
             return tf.function(function, autograph=False, experimental_attributes=attributes)
 
-        implementation(unless_empty, "GPU").get_concrete_function(*arguments).add_to_graph()
+        implementation(on_cudnn, "GPU").get_concrete_function(*arguments).add_to_graph()
         return implementation(portable, "CPU")(*arguments)
 
     return execute
@@ -50,7 +41,18 @@ def recurrence(cell: Cell, return_sequences: bool) -> Callable:
     """As `loop.recurrence`, for a cell with a `cudnn_mode`; alone, it has no gradient."""
 
     def execute(weights, inputs, states, mask, _):
-        length, rows = tf.shape(inputs)[0], tf.shape(inputs)[1]
+        length, rows = tf.unstack(tf.shape(inputs)[:2])
+
+        def nothing():
+            outputs = tf.zeros((length, rows, cell.units), inputs.dtype)
+            return (outputs if return_sequences else states[0]), list(states)
+
+        # Of no rows or no steps, cuDNN knows nothing.
+        some = length * rows > 0
+        return tf.cond(some, lambda: something(weights, inputs, states, mask), nothing)
+
+    def something(weights, inputs, states, mask):
+        length, rows = tf.unstack(tf.shape(inputs)[:2])
         in_all = tf.fill([rows], length)
         if mask is not None:
             inputs, done, in_all = in_front(inputs, mask)

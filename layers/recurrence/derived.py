@@ -78,7 +78,7 @@ class Step:
         self.projected = [k for k, g in enumerate(of_weights) if g is not None and self.projects]
         x, self.x_size = tf.TensorSpec(x.shape, x.dtype), x.shape[-1]
         _, self.repeatable = traced(self._look, weights, x, states, mask, drops)
-        self.widths = self._blocks(input_masks, drops)
+        self.widths = self._widths(input_masks, drops)
 
     def _look_at_project(self, weights, inputs, masks):
         dx = tf.ones_like(self.project(weights, inputs, masks))
@@ -95,19 +95,20 @@ class Step:
         hoisted = {p.weight for p in self.products if p.weight is not None}
         self.used = sorted(hoisted.union(self.direct, self.projected))
 
-    def _blocks(self, input_masks, state_masks):
-        """The `widths`."""
-        cell, edges = self.cell, defaultdict(set)
+    def _widths(self, input_masks, state_masks):
+        weights, edges = self.cell.weights, defaultdict(set)
         for p in self.products:
             if p.weight is not None and p.gates:
-                edges[p.weight].update(gate * cell.units for gate in p.gates)
+                edges[p.weight].update(gate * self.cell.units for gate in p.gates)
         for name, masks in (("kernel", input_masks), ("recurrent_kernel", state_masks)):
-            if masks and len(masks) > 1:  # each is for a gate
-                place = _place(getattr(cell, name, None), cell.weights)
-                edges[place].update(gate * cell.units for gate in range(len(masks)))
+            place = _place(getattr(self.cell, name, None), weights)
+            if place is not None and masks and len(masks) > 1:  # each is for a gate
+                width = weights[place].shape[-1] // len(masks)
+                edges[place].update(width * gate for gate in range(len(masks)))
         widths = {}
         for place, inner in edges.items():
-            all_edges = sorted({0, *inner, cell.weights[place].shape[-1]})
+            columns = weights[place].shape[-1]
+            all_edges = sorted({0, columns, *(edge for edge in inner if edge < columns)})
             widths[place] = [end - start for start, end in itertools.pairwise(all_edges)]
         return widths
 
@@ -193,17 +194,20 @@ class Step:
         return _vjp(products, weights, [dp for *_, dp in calls])
 
 
-def recurrence(step: Step, return_sequences: bool, compiled: bool) -> Callable:
+def recurrence(step: Step, return_sequences: bool, compiled: bool, in_xla: bool) -> Callable:
     """As `loop.recurrence`, for the cell of a `step` that is repeatable.
 
     Args:
-        compiled: Whether XLA compiles the loops. It would cut a matrix into blocks in every
-            step, but sees that one put together from blocks outside has them already.
+        compiled: Whether to have XLA compile the loops.
+        in_xla: Whether it compiles all of the caller's function. Either way it would cut a
+            matrix into blocks in every step, but sees that one put together from blocks
+            outside has them already.
     """
     cell, products = step.cell, step.products
-    cut = step.cut if compiled else lambda weights: [[w] for w in weights]
-    turned = tf.transpose if compiled else lambda w: w
-    read = _read_apart if compiled else lambda array, t, _: array.read(t)
+    by_xla = compiled or in_xla
+    cut = step.cut if by_xla else lambda weights: [[w] for w in weights]
+    turned = tf.transpose if by_xla else lambda w: w
+    read = _read_apart if by_xla else lambda array, t, _: array.read(t)
     others = [p for p in products if not p.added]
 
     def forward(inputs, states, mask, drops, weights, length):
@@ -211,11 +215,11 @@ def recurrence(step: Step, return_sequences: bool, compiled: bool) -> Callable:
         inputs, masks = _array(inputs), None if mask is None else _array(mask)
         before = [_empty(size + 1, s, s.shape[1]).write(0, s) for s in states]
         kept = [_empty(size, states[0], p.size) for p in others]
-        xs, weights = _empty(size, states[0], step.x_size), cut(weights)
+        xs, cut_weights = _empty(size, states[0], step.x_size), cut(weights)
 
         def body(t, states, before, kept, xs):
             mask_t = None if masks is None else masks.read(t)
-            whole = [tf.concat(blocks, -1) for blocks in weights]
+            whole = [tf.concat(blocks, -1) for blocks in cut_weights]
             x_t = step.project(whole, read(inputs, t, length), input_masks)
             with cell.constant_weights(whole):
                 states, made = step.forward(x_t, states, mask_t, state_masks)

@@ -43,12 +43,14 @@ def recurrence(
             if block:
                 return in_blocks(inputs, states, mask, dot)
             x = cell.project(inputs, input_masks, training)
-            return (unrolled if unroll else looped)(x, states, mask, dot)
+            if unroll:
+                return unrolled(inputs.shape[0], x, states, mask, dot)
+            return looped(x, states, mask, dot)
 
-    def unrolled(x, states, mask, dot):
+    def unrolled(length, x, states, mask, dot):
         outputs = []
-        masks = [None] * x.shape[0] if mask is None else tf.unstack(mask)
-        for x_t, mask_t in zip(tf.unstack(x), masks):
+        masks = [None] * length if mask is None else tf.unstack(mask, length)
+        for x_t, mask_t in zip(tf.unstack(x, length), masks):
             states = masked_update(cell, x_t, states, mask_t, dot)
             outputs.append(states[0])
         return (tf.stack(outputs) if return_sequences else outputs[-1]), states
@@ -143,12 +145,12 @@ def differentiable(execute: Callable, looped: Callable) -> Callable:
             still = tf.nest.map_structure(tf.stop_gradient, arguments)
             outputs, last = execute(*still, mask, drops)
 
-            def gradient(*dy, variables=()):  # those that a cell reads beside its weights
+            def gradient(*dy, variables=()):  # those that a cell reads besides its weights
                 with tf.GradientTape() as tape:
                     tape.watch(arguments)
                     outputs, last = looped(*arguments, mask, drops)
-                found = tape.gradient([outputs, *last], [arguments, list(variables)], dy)
-                found, of_variables = tf.nest.flatten(found[0]), found[1]
+                sources = [tf.nest.flatten(arguments), list(variables)]
+                found, of_variables = tape.gradient([outputs, *last], sources, dy)
                 return (found, of_variables) if variables else found
 
             return (outputs, *last), gradient
