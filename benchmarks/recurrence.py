@@ -220,6 +220,7 @@ def layer_times(kind, shape, rounds):
     module = module and module(shape[2], shape[3])
     train = {
         "ours": training_step(ours, x),
+        "ours XLA": training_step(ours, x, xla=True),
         "keras": training_step(kerass, x),
         "keras XLA": training_step(kerass, x, xla=True),
     }
