@@ -107,6 +107,15 @@ def ask_in_c(program: Path, version: Path, signature: str, inputs: dict) -> dict
     return found
 
 
+def assert_same_answers(answer: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert answer.keys() == expected.keys()
+    for name, value in expected.items():
+        if value.dtype.kind == "U":
+            np.testing.assert_array_equal(answer[name], value)
+        else:
+            np.testing.assert_allclose(answer[name], value, rtol=1e-5, atol=1e-5)
+
+
 def saved_model(version: Path) -> saved_model_pb2.SavedModel:
     return saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
 

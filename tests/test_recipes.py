@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import REPOSITORY, ask, ask_in_c, portable_ops
+from conftest import REPOSITORY, ask, ask_in_c, assert_same_answers, portable_ops
 
 from recipes import command_line, forecasting, pos_tagging, sentiment
 
@@ -119,12 +119,7 @@ def test_without_python_it_answers_the_same(run, c_program, tmp_path):
     for signature, inputs in given.items():
         expected = ask(folder / "saved_models" / recipe / "1", signature, inputs, tmp_path)
         answer = ask_in_c(c_program, folder / "saved_models" / recipe / "1", signature, inputs)
-        assert answer.keys() == expected.keys()
-        for name, value in expected.items():
-            if value.dtype.kind == "U":
-                np.testing.assert_array_equal(answer[name], value)
-            else:
-                np.testing.assert_allclose(answer[name], value, rtol=1e-5, atol=1e-5)
+        assert_same_answers(answer, expected)
 
 
 @pytest.mark.parametrize(

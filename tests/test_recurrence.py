@@ -31,8 +31,8 @@ CELLS = {
     "ZoneoutLSTM": lambda **k: layers.ZoneoutLSTMCell(UNITS, **k),
     "IndRNN": lambda **k: layers.IndRNNCell(UNITS, **k),
 }
-# Batch, length, training.
-CALLS = [(1, 1, False), (halves.SPLIT + 1, 6, True), (2, 2 * loop.BLOCK + 1, False)]
+# Batch, length, training; None is drawn, for each cell another.
+CALLS = [(1, 1, False), (halves.SPLIT + 1, 6, True), (None, None, False), (None, None, True)]
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -118,7 +118,9 @@ OWN_CELLS = {
 @pytest.mark.parametrize("batch, time, training", CALLS)
 @pytest.mark.parametrize("name", [*CELLS, *OWN_CELLS])
 def test_all_are_equal(name, batch, time, training):
-    rng = np.random.default_rng([*name.encode(), batch, time])
+    rng = np.random.default_rng([*name.encode(), batch or 0, training])
+    batch = batch or int(rng.integers(1, 2 * halves.SPLIT))
+    time = time or int(rng.integers(1, 3 * loop.BLOCK))
     cell = built({**CELLS, **OWN_CELLS}[name](dtype="float64"))
     x = rng.normal(size=(batch, time, FEATURES))
     states = [rng.normal(size=(batch, size)) for size in cell.state_sizes]

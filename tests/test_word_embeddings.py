@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import REPOSITORY, ask, ask_in_c, portable_ops
+from conftest import REPOSITORY, ask, ask_in_c, assert_same_answers, portable_ops
 from google.protobuf import text_format
 from tensorboard.plugins.projector import ProjectorConfig
 
@@ -157,12 +157,7 @@ def test_without_python_it_answers_the_same(run, c_program, tmp_path):
     }.items():
         expected = ask(version, signature, inputs, tmp_path)
         answer = ask_in_c(c_program, version, signature, inputs)
-        assert answer.keys() == expected.keys()
-        for name, value in expected.items():
-            if value.dtype.kind == "U":
-                np.testing.assert_array_equal(answer[name], value)
-            else:
-                np.testing.assert_allclose(answer[name], value, rtol=1e-5, atol=1e-5)
+        assert_same_answers(answer, expected)
 
 
 def test_with_ngrams_a_word_never_seen_has_a_vector_and_neighbours(spelt, tmp_path):

@@ -73,10 +73,9 @@ def _sentence(r: random.Random) -> str:
 
 def questions() -> dict[str, list[list[str]]]:
     """For each kind, every [a, b, c, d] in which a is to b as c is to d."""
-    asked = {}
-    for kind, (_, pairs) in KINDS.items():
-        two = itertools.permutations(pairs, 2)
-        asked[kind] = [[*p, *q] for p, q in two] + [
-            [*p[::-1], *q[::-1]] for p, q in itertools.permutations(pairs, 2)
+    return {
+        kind: [
+            [*p[::way], *q[::way]] for way in (1, -1) for p, q in itertools.permutations(pairs, 2)
         ]
-    return asked
+        for kind, (_, pairs) in KINDS.items()
+    }
