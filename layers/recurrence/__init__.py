@@ -28,6 +28,7 @@ from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 from layers.cell import Cell
 from layers.recurrence import cudnn, derived, fused, loop
 from layers.recurrence.halves import in_halves
+from layers.recurrence.step import Step
 
 IMPLEMENTATIONS = ("loop", "derived", "compiled", "fused")
 
@@ -46,7 +47,7 @@ def choose(cell: Cell, length: int | None, training: bool, unroll: bool) -> str:
     if _inside_xla():
         return "derived" if training else "loop"
     if training:
-        return "derived" if length is None else "compiled"
+        return "compiled"
     return "fused" if cell.all_steps() or cell.cudnn_mode else "loop"
 
 
@@ -116,7 +117,7 @@ def run(
     looped = batch_first(loop.recurrence(cell, **how, block=block)) if block else plain
     if not (training or in_one):  # traced once for the whole and for both halves
         looped = in_halves(tf.function(looped, autograph=False))
-    step = functools.cache(lambda: derived.Step(cell, training, weights, *arguments))
+    step = functools.cache(lambda: Step(cell, training, weights, *arguments))
     chosen, fast = looped, None
     if implementation == "fused" and drops == (None, None):
         if cell.all_steps():

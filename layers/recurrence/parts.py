@@ -1,0 +1,100 @@
+"""Both passes over a long sequence, a part of its steps at a time.
+
+Backward, the gradients of the weights are made for each part, so what they are made of is
+not kept for all steps. And to XLA, which compiles for each shape anew, sequences of any
+length are parts of one size.
+"""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+KNOWN = 64  # steps, at most, of the equal parts of a known length: their arrays fit a cache
+UNKNOWN = 16  # steps of a part of any other length
+
+
+def in_parts(
+    forward: Callable, backward: Callable, length: int | None
+) -> tuple[Callable, Callable]:
+    """The two passes, as `derived.passes` describes them, for sequences of `length` steps."""
+    size = -(-length // -(-length // KNOWN)) if length else UNKNOWN
+    if size == length:
+        return forward, backward
+
+    def steps(x, part):
+        """Those of a part, with zeros where there are no more."""
+        if x is None:
+            return None
+        x = x[part * size : (part + 1) * size]
+        x = tf.pad(x, [[0, size - tf.shape(x)[0]], *[[0, 0]] * (x.shape.rank - 1)])
+        return tf.ensure_shape(x, (size, *x.shape[1:]))
+
+    def parts(length):
+        return tf.maximum(-(-length // size), 1)
+
+    def steps_in(part, length):
+        return tf.clip_by_value(length - part * size, 0, size)
+
+    def forward_in_parts(weights, inputs, states, mask, drops, length):
+        def run(part, states):
+            own = steps(inputs, part), states, steps(mask, part)
+            outputs, states, kept = forward(weights, *own, drops, steps_in(part, length))
+            return states, (outputs, kept)
+
+        states, first = run(0, states)
+
+        def body(part, states, arrays):
+            states, found = run(part, states)
+            return part + 1, states, _write(arrays, part, found)
+
+        _, states, (outputs, kept) = tf.while_loop(
+            lambda part, *_: part < parts(length),
+            body,
+            (1, states, _write(_arrays(parts(length), first), 0, first)),
+        )
+        return [array.concat() for array in outputs], states, kept
+
+    def backward_in_parts(weights, inputs, mask, drops, length, kept, dy, ds):
+        def run(part, ds):
+            own = steps(inputs, part), steps(mask, part)
+            own_kept = tf.nest.map_structure(lambda array: array.read(part), kept)
+            own_dy = [steps(d, part) for d in dy]
+            d_inputs, ds, dw = backward(
+                weights, *own, drops, steps_in(part, length), own_kept, own_dy, ds
+            )
+            return d_inputs, ds, [tf.cast(d, wide(d.dtype)) for d in dw]
+
+        last = parts(length) - 1
+        d_inputs, ds, dw = run(last, ds)
+
+        def body(part, ds, dw, array):
+            d_inputs, ds, more = run(part, ds)
+            return part - 1, ds, [d + m for d, m in zip(dw, more)], array.write(part, d_inputs)
+
+        array = _write(_arrays(last + 1, d_inputs), last, d_inputs)
+        _, ds, dw, array = tf.while_loop(
+            lambda part, *_: part >= 0, body, (last - 1, ds, dw, array)
+        )
+        return array.concat(), ds, dw
+
+    return forward_in_parts, backward_in_parts
+
+
+def _arrays(size, first):
+    """For each tensor of a structure an array, of `size` like it; the last may be shorter."""
+
+    def array(t):
+        # A tape may ask for gradients twice, so nothing is cleared.
+        how = {"clear_after_read": False, "infer_shape": False}
+        return tf.TensorArray(t.dtype, size, element_shape=(None, *t.shape[1:]), **how)
+
+    return tf.nest.map_structure(array, first)
+
+
+def _write(arrays, place, tensors):
+    return tf.nest.map_structure(lambda array, t: array.write(place, t), arrays, tensors)
+
+
+def wide(dtype):
+    """The type to sum up many gradients in."""
+    return dtype if dtype == tf.float64 else tf.float32
