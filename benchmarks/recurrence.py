@@ -338,7 +338,7 @@ def resident():
 
 
 def summary(cases):
-    """The ratios that matter: others' time over ours."""
+    """The ratios that matter: others' time over ours, and what options cost."""
     found = {}
     for work in ("training", "inference"):
         for ours in ("ours", "ours XLA", "ours compiled"):
@@ -354,13 +354,7 @@ def summary(cases):
                 if "torch" in ms:
                     torch_ratios[key] = ms["torch"] / ms[ours]
             for other, ratios in (("keras", keras_ratios), ("torch", torch_ratios)):
-                if ratios:
-                    worst = min(ratios, key=ratios.get)
-                    found[f"{work}, {ours} against {other}"] = {
-                        "geometric mean": round(statistics.geometric_mean(ratios.values()), 2),
-                        "worst": round(ratios[worst], 2),
-                        "worst case": worst,
-                    }
+                found[f"{work}, {ours} against {other}"] = mean_and_worst(ratios, min)
     for batch in sorted({c["shape"][0] for c in cases if c["work"] == "exported"}):
         ratios = {
             f"{c['kind']} {c['shape']}": c["ms"]["keras"] / c["ms"]["ours"]
@@ -368,7 +362,26 @@ def summary(cases):
             if c["work"] == "exported" and c["shape"][0] == batch
         }
         found[f"exported, batch {batch}"] = {k: round(v, 2) for k, v in ratios.items()}
-    return found
+    for work in ("options, training", "options, inference"):
+        for option in ("mask", "recurrent dropout"):
+            ratios = {
+                f"{c['kind']} {c['shape']}": c["ms"][f"ours, {option}"] / c["ms"]["ours"]
+                for c in cases
+                if c["work"] == work and f"ours, {option}" in c["ms"]
+            }
+            found[f"{work}, time with {option} to that without"] = mean_and_worst(ratios, max)
+    return {key: value for key, value in found.items() if value}
+
+
+def mean_and_worst(ratios, worst_of):
+    if not ratios:
+        return None
+    worst = worst_of(ratios, key=ratios.get)
+    return {
+        "geometric mean": round(statistics.geometric_mean(ratios.values()), 2),
+        "worst": round(ratios[worst], 2),
+        "worst case": worst,
+    }
 
 
 def draw(results, path):
@@ -454,14 +467,15 @@ def main():
     print(results["machine"], results["versions"], results["GEMM peak GFLOP/s"], "GFLOP/s")
 
     work = [
-        (("layers", layer_times), (kind, s)) for s in [*SHAPES, ONE] for kind in arguments.kinds
-    ]
-    work += [
-        (("exported", export_times), (kind, s))
-        for s in (SHAPES[0], SHAPES[1], ONE)
+        (measure, (kind, s))
+        for measure, shapes in (
+            (("layers", layer_times), [*SHAPES, ONE]),
+            (("exported", export_times), [*SHAPES, ONE]),
+            (("options", option_times), SHAPES),
+        )
+        for s in shapes
         for kind in arguments.kinds
     ]
-    work += [(("options", option_times), (kind, SHAPES[0])) for kind in arguments.kinds]
     work += [(("growth", growth), ())]
     for (name, measure), case in work:
         if arguments.only in (None, name):

@@ -83,13 +83,13 @@ def test_cudnn_is_given_what_makes_it_compute_the_same(monkeypatch, name, return
     cell.set_weights([rng.normal(size=w.shape) for w in cell.get_weights()])
     x = tf.constant(rng.normal(size=(5, 6, FEATURES)).astype("float32"))
     states = [tf.constant(rng.normal(size=(6, n)).astype("float32")) for n in cell.state_sizes]
-    mask = rng.random((5, 6, 1)) < 0.5
+    mask = rng.random((5, 6)) < 0.5
     mask[:, 0], mask[:, 1], mask[2, 2] = True, False, True
     arguments = cell.weight_values(), x, states, tf.constant(mask) if masked else None, (None, None)
     ours = cudnn.recurrence(cell, return_sequences)(*arguments)
     expected = loop.recurrence(cell, False, return_sequences)(*arguments)
     if masked and return_sequences:  # before the first step that counts, there is no output
-        counts = tf.cumsum(tf.cast(mask, "int32")) > 0
+        counts = tf.cumsum(tf.cast(mask, "int32"))[:, :, None] > 0
         ours, expected = ((tf.where(counts, y, 0.0), last) for y, last in (ours, expected))
     for a, b in zip(tf.nest.flatten(ours), tf.nest.flatten(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)

@@ -211,13 +211,12 @@ def test_which_one_runs():
     peephole = layers.PeepholeLSTMCell(UNITS)
     chosen = {}
 
-    def look(key, cell, training, length=9):
-        chosen[key] = recurrence.choose(cell, length, training, unroll=False)
+    def look(key, cell, training):
+        chosen[key] = recurrence.choose(cell, training, unroll=False)
         return tf.constant(0)
 
     look("eager", lstm, True)
     tf.function(lambda: look("training", lstm, True))()
-    tf.function(lambda: look("training, any length", lstm, True, None))()
     tf.function(lambda: look("inference, LSTM", lstm, False))()
     tf.function(lambda: look("inference, GRU", gru, False))()
     tf.function(lambda: look("inference, another", peephole, False))()
@@ -226,7 +225,6 @@ def test_which_one_runs():
     assert chosen == {
         "eager": "loop",
         "training": "compiled",
-        "training, any length": "compiled",
         "inference, LSTM": "fused",
         "inference, GRU": "fused",
         "training, inside XLA": "derived",

@@ -8,8 +8,8 @@ An implementation may do the first for many steps at once, for it depends on no 
 give the same numbers; `choose` says which runs where:
 
     "loop"        loop.py       a plain loop, differentiated by TensorFlow
-    "derived"     derived.py    a backward pass of its own, for any cell
-    "compiled"                  with XLA: "derived" in training, else "loop"
+    "derived"     derived.py    a backward pass of its own, for any cell (step.py)
+    "compiled"                  with XLA: "derived" in training (parts.py), else "loop"
     "fused"       fused.py      TensorFlow's operation for all steps of an LSTM, in inference;
                   cudnn.py      on a GPU, cuDNN's for an LSTM, a GRU or a plain RNN
 
@@ -33,14 +33,13 @@ from layers.recurrence.step import Step
 IMPLEMENTATIONS = ("loop", "derived", "compiled", "fused")
 
 
-def choose(cell: Cell, length: int | None, training: bool, unroll: bool) -> str:
+def choose(cell: Cell, training: bool, unroll: bool) -> str:
     """The implementation for a call, unless one is asked for.
 
     `benchmarks/recurrence.py` measures what stands behind it. A graph for inference may
     be exported and has to run where XLA is not; so XLA is left to training, and to
-    callers that compile the whole of their function. It compiles anew, for a second or
-    two, for each shape; so it is left to sequences whose `length` the graph knows. What needs
-    a gradient has its own backward pass in any case.
+    callers that compile the whole of their function. What needs a gradient has its own
+    backward pass in any case.
     """
     if unroll or tf.executing_eagerly():
         return "loop"
@@ -82,7 +81,7 @@ def run(
         `return_sequences`; and the last states.
     """
     asked = implementation is not None
-    implementation = implementation or choose(cell, sequences.shape[1], training, unroll)
+    implementation = implementation or choose(cell, training, unroll)
     sequences = tf.cast(sequences, cell.compute_dtype)
     states = [tf.cast(state, cell.compute_dtype) for state in states]
     drops = cell.dropout_masks(sequences[:, 0], states, training)
@@ -94,14 +93,10 @@ def run(
             inputs = tf.reverse(sequences, [1]) if go_backwards else sequences
             inputs = tf.transpose(inputs, [1, 0, 2])
             if mask is not None:
-                mask = tf.transpose(tf.reverse(mask, [1]) if go_backwards else mask)[:, :, None]
+                mask = tf.transpose(tf.reverse(mask, [1]) if go_backwards else mask)
             outputs, states = recurrence(weights, inputs, states, mask, drops)
             if mask is not None:
-                if return_sequences:
-                    counts = mask if zero_output_for_mask else _any_so_far(mask)
-                else:
-                    counts = tf.reduce_any(mask[-1:] if zero_output_for_mask else mask, axis=0)
-                outputs = tf.where(counts, outputs, tf.zeros_like(outputs))
+                outputs = _masked(outputs, mask, zero_output_for_mask, may_skip=not training)
             return (tf.transpose(outputs, [1, 0, 2]) if return_sequences else outputs), states
 
         return execute
@@ -145,9 +140,25 @@ def run(
     return outputs, states
 
 
-def _any_so_far(mask):
-    """Whether a step, or any before it, counts."""
-    return tf.cumsum(tf.cast(mask, tf.int32)) > 0
+def _masked(outputs, mask, zero_output_for_mask, may_skip):
+    """The outputs, (time, batch, units) or (batch, units), with zeros as the mask wants them."""
+
+    def zeros_unless(counts):
+        x = tf.reshape(outputs, [-1, outputs.shape[-1]])
+        x = loop.by_rows(tf.reshape(counts, [-1]), x, tf.zeros_like(x))
+        return tf.reshape(x, tf.shape(outputs))
+
+    if zero_output_for_mask:
+        return zeros_unless(mask if outputs.shape.rank == 3 else mask[-1:])
+    if outputs.shape.rank == 2:
+        return zeros_unless(tf.reduce_any(mask, axis=0))
+
+    def zeros_before_the_first():
+        return zeros_unless(tf.cumsum(tf.cast(mask, tf.int32)) > 0)
+
+    if not may_skip or _inside_xla():
+        return zeros_before_the_first()
+    return tf.cond(tf.reduce_all(mask[:1]), lambda: outputs, zeros_before_the_first)
 
 
 def _inside_xla():

@@ -50,12 +50,12 @@ def in_front(inputs: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, 
 
     Args:
         inputs: (time, batch, features).
-        mask: (time, batch, 1) booleans.
+        mask: (time, batch) booleans.
 
     Returns:
         The inputs so; how many steps count up to each, (time, batch), and in all, (batch,).
     """
-    mask = tf.cast(mask[:, :, 0], tf.int32)
+    mask = tf.cast(mask, tf.int32)
     order = tf.argsort(1 - mask, axis=0, stable=True)
     return at_steps(order, inputs), tf.cumsum(mask), tf.reduce_sum(mask, 0)
 

@@ -30,7 +30,7 @@ def recurrence(
             weights: the values of `cell.weights`, in the compute dtype,
             inputs: (time, batch, features),
             states: the initial states, each (batch, its size),
-            mask: (time, batch, 1) or None,
+            mask: (time, batch) or None,
             drops: what `cell.dropout_masks` returned,
         that returns (outputs, states): the first state of every step, (time, batch,
         units), or of the last, (batch, units); and the last states.
@@ -94,6 +94,11 @@ def recurrence(
             x = tf.slice(x, [first + k * count, 0, 0], [count, rows, x.shape[2]])
             return tf.reshape(x, [count * rows, x.shape[2]])
 
+        def masks(k):
+            if mask is None:
+                return [None] * count
+            return tf.unstack(tf.slice(mask, [first + k * count, 0], [count, rows]), count)
+
         # One place more, at the front: without any pass an array can't tell its shape.
         units = states[0].shape[1]
         outputs = tf.TensorArray(inputs.dtype, passes + 1, element_shape=(count, None, units))
@@ -101,9 +106,8 @@ def recurrence(
         outputs = [outputs.write(0, none)] if return_sequences else []
 
         def body(k, outputs, states):
-            made, masks = [], [None] * count if mask is None else tf.split(steps(mask, k), count)
-            x = cell.project(steps(inputs, k))
-            for x_t, mask_t in zip(tf.split(x, count), masks):
+            made, x = [], cell.project(steps(inputs, k))
+            for x_t, mask_t in zip(tf.split(x, count), masks(k)):
                 states = masked_update(cell, x_t, states, mask_t, dot)
                 made.append(states[0])
             return k + 1, [array.write(k + 1, tf.stack(made)) for array in outputs], states
@@ -126,10 +130,15 @@ def masked_update(cell, x, states, mask, dot):
     """The new states; in rows that the mask leaves out, the states as they were."""
     new = list(cell.update(x, states, dot))
     if mask is not None:
-        new = [tf.where(mask, n, old) for n, old in zip(new, states)]
+        new = [by_rows(mask, n, old) for n, old in zip(new, states)]
     for n, old in zip(new, states):
         n.set_shape(old.shape)  # a loop's states keep their shapes
     return new
+
+
+def by_rows(mask, a, b):
+    """Rows of `a` where the mask, (batch,), is true, else of `b`; `tf.where` is slower."""
+    return tf.raw_ops.Select(condition=mask, x=a, y=b)
 
 
 def differentiable(execute: Callable, looped: Callable) -> Callable:

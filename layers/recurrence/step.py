@@ -45,7 +45,7 @@ class Step:
     def __init__(self, cell: Cell, training: bool, weights, sequences, states, mask, drops):
         self.cell, self.training = cell, training
         self.products, self.direct, self.used, self.projects = [], [], [], True
-        of_rows = sequences[:, 0], states, None if mask is None else mask[:, :1], drops
+        of_rows = sequences[:, 0], states, None if mask is None else mask[:, 0], drops
         # With the number of rows known, it shows which gradients go on as they came.
         inputs, states, mask, (input_masks, drops) = tf.nest.map_structure(
             lambda t: t if t is None else tf.TensorSpec((2, *t.shape[1:]), t.dtype), of_rows
