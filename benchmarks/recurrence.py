@@ -9,7 +9,7 @@ numbers, and benchmarks/recurrence.png, a picture of them.
 Candidates: ours in a graph; Keras's layer in a graph; each with XLA (`jit_compile=True` on
 the whole function); ours with `recurrence="compiled"`, in inference; PyTorch. A training
 step is a forward pass, a backward pass and the gradients of all weights, for a batch whose
-size the graph does not know.
+size the graph does not know; for "any length" it does not know that either.
 """
 
 import argparse
@@ -105,10 +105,11 @@ KINDS = {  # ours, Keras's, PyTorch's
 # --- What is timed -----------------------------------------------------------------------
 
 
-def training_step(layer, x, mask=None, xla=False):
+def training_step(layer, x, mask=None, xla=False, any_length=False):
     weights = [w.value for w in layer.trainable_variables]
+    length = None if any_length else x.shape[1]
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *x.shape[1:]))], jit_compile=xla)
+    @tf.function(input_signature=[tf.TensorSpec((None, length, x.shape[2]))], jit_compile=xla)
     def step(x):
         with tf.GradientTape() as tape:
             y = layer(x, training=True, **({} if mask is None else {"mask": mask}))
@@ -220,6 +221,7 @@ def layer_times(kind, shape, rounds):
     module = module and module(shape[2], shape[3])
     train = {
         "ours": training_step(ours, x),
+        "ours, any length": training_step(ours, x, any_length=True),
         "ours XLA": training_step(ours, x, xla=True),
         "keras": training_step(kerass, x),
         "keras XLA": training_step(kerass, x, xla=True),
@@ -341,7 +343,7 @@ def summary(cases):
     """The ratios that matter: others' time over ours, and what options cost."""
     found = {}
     for work in ("training", "inference"):
-        for ours in ("ours", "ours XLA", "ours compiled"):
+        for ours in ("ours", "ours, any length", "ours XLA", "ours compiled"):
             keras_ratios, torch_ratios = {}, {}
             for case in cases:
                 if (case["work"], case["shape"][0] == 1) != (work, False):
@@ -394,6 +396,7 @@ def draw(results, path):
     figure, ((training, infer), (length, units)) = plt.subplots(2, 2, figsize=(15, 10))
     colors = {
         "ours": "C0",
+        "ours, any length": "C6",
         "ours XLA": "C9",
         "ours compiled": "C4",
         "keras": "C1",
@@ -407,9 +410,7 @@ def draw(results, path):
             if not bars:
                 continue
             heights = [ms / chosen[i]["ms"]["ours"] for i, ms in bars]
-            axes.bar(
-                [i + 0.15 * (k - 2.5) for i, _ in bars], heights, 0.15, label=name, color=color
-            )
+            axes.bar([i + 0.13 * (k - 3) for i, _ in bars], heights, 0.13, label=name, color=color)
         axes.set_xticks(range(len(chosen)))
         labels = [f"{c['kind']} {','.join(map(str, c['shape']))}" for c in chosen]
         axes.set_xticklabels(labels, rotation=90, fontsize=6)

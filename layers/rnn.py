@@ -33,7 +33,8 @@ class RNN(keras.layers.RNN):
             the output before it.
         recurrence: Which implementation runs the cell over time: "loop", "derived",
             "compiled" or "fused"; see `layers.recurrence`. All give the same numbers.
-            Default: the one that is fast where the layer is called.
+            Default: the one that is fast where the layer is called. In training that is
+            XLA's; a layer exported with `training=True` needs "derived", to run without.
 
     Call arguments:
         sequences: (batch, time, features).
@@ -184,7 +185,7 @@ class RNN(keras.layers.RNN):
                 f"`{self.name}` got a `mask` of shape {mask.shape}, expected (batch, time) = "
                 f"{sequences.shape[:2]}, one boolean for each step of `sequences`."
             )
-        return mask
+        return tf.ensure_shape(mask, sequences.shape[:2])
 
     def _check_states(self, initial_state, sequences):
         given = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]

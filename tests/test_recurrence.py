@@ -33,7 +33,7 @@ CELLS = {
     "IndRNN": lambda **k: layers.IndRNNCell(UNITS, **k),
 }
 # Batch, length, training; None is drawn, for each cell another.
-CALLS = [(1, 1, False), (halves.SPLIT + 1, 6, True), (None, None, False), (None, None, True)]
+CALLS = [(1, 1, False), (halves.SPLIT + 1, 7, True), (None, None, False), (None, None, True)]
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -116,10 +116,17 @@ OWN_CELLS = {
 }
 
 
+@pytest.fixture
+def short_parts(monkeypatch):
+    """With these even few steps are several parts; seven are four and three."""
+    monkeypatch.setattr(parts, "KNOWN", 4)
+    monkeypatch.setattr(parts, "UNKNOWN", 4)
+
+
+@pytest.mark.usefixtures("short_parts")
 @pytest.mark.parametrize("batch, time, training", CALLS)
 @pytest.mark.parametrize("name", [*CELLS, *OWN_CELLS])
-def test_all_are_equal(name, batch, time, training, monkeypatch):
-    monkeypatch.setattr(parts, "KNOWN", 10)  # short sequences, in parts nevertheless
+def test_all_are_equal(name, batch, time, training):
     rng = np.random.default_rng([*name.encode(), batch or 0, training])
     batch = batch or int(rng.integers(1, 2 * halves.SPLIT))
     time = time or int(rng.integers(1, 3 * loop.BLOCK))
@@ -141,11 +148,12 @@ def test_all_are_equal(name, batch, time, training, monkeypatch):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9, err_msg=implementation)
 
 
+@pytest.mark.usefixtures("short_parts")
 @pytest.mark.parametrize("implementation", ["derived", "compiled"])
 def test_a_projection_that_draws_at_random_is_left_out_of_the_loop(implementation):
     cell = built(layers.ZoneoutLSTMCell(UNITS, zoneout_h=0.3, seed=1, dtype="float64"))
     rng = np.random.default_rng(0)
-    x, states = rng.normal(size=(5, 6, FEATURES)), [rng.normal(size=(5, UNITS)) for _ in range(2)]
+    x, states = rng.normal(size=(5, 7, FEATURES)), [rng.normal(size=(5, UNITS)) for _ in range(2)]
     expected = everything(cell, "loop", x, states, None, training=True)
     ours = everything(cell, implementation, x, states, None, training=True)
     for a, b in zip(ours, expected, strict=True):
@@ -185,12 +193,15 @@ def test_equal_to_keras(name, implementation, masked):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("length", [0, 1, parts.UNKNOWN, 2 * parts.UNKNOWN + 1])
-def test_unknown_lengths_are_padded_and_cut_again(length):
+@pytest.mark.parametrize(
+    "length, training",
+    [(0, True), (1, True), (parts.UNKNOWN, True), (2 * parts.UNKNOWN + 1, True), (9, False)],
+)
+def test_unknown_lengths_are_padded_and_cut_again(length, training):
     cell = built(layers.GRUCell(UNITS, dtype="float64"))
     rng = np.random.default_rng(length)
     x, states = rng.normal(size=(2, length, FEATURES)), [rng.normal(size=(2, UNITS))]
-    how = {"training": True, "known": False}
+    how = {"training": training, "known": False}
     expected = everything(cell, "loop", x, states, None, **how)
     ours = everything(cell, "compiled", x, states, None, **how)
     for a, b in zip(ours, expected, strict=True):
@@ -288,22 +299,26 @@ def test_fit_ends_where_keras_ends(xla):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("short_parts")
+@pytest.mark.parametrize("in_graph", [False, True])
 @pytest.mark.parametrize("implementation", FAST)
-def test_eagerly_and_from_a_persistent_tape(implementation):
+def test_from_a_persistent_tape_outside(implementation, in_graph):
     layer, plain = (layers.LSTM(UNITS, recurrence=r) for r in (implementation, "loop"))
-    x = tf.constant(np.random.default_rng(0).normal(size=(2, 3, FEATURES)).astype("float32"))
+    x = tf.constant(np.random.default_rng(0).normal(size=(2, 7, FEATURES)).astype("float32"))
     layer(x), plain(x)
     plain.set_weights(layer.get_weights())
+    training = implementation != "fused"
 
-    def gradients(layer):
+    def gradients(layer, call):
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(x)
-            y = layer(x)
+            y = call(x, training=training)
             a, b = tf.reduce_sum(y), tf.reduce_sum(y * y)
         weights = [w.value for w in layer.weights]
         return [*tape.gradient(a, [x, *weights]), *tape.gradient(b, [x, *weights])]
 
-    for ours, expected in zip(gradients(layer), gradients(plain), strict=True):
+    call = tf.function(layer) if in_graph else layer
+    for ours, expected in zip(gradients(layer, call), gradients(plain, plain), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -343,6 +358,7 @@ def test_second_derivatives_are_right_or_refused(implementation, training):
     np.testing.assert_allclose(twice()[1, 2, 0], expected, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("short_parts")
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision(policy):
     x = np.random.default_rng(0).normal(size=(16, 9, FEATURES)).astype("float32")
@@ -385,11 +401,11 @@ import layers
 
 def weights(strategy):
     with strategy.scope():
-        model = keras.Sequential([keras.Input((5, 3)), layers.LSTM(4), keras.layers.Dense(1)])
+        model = keras.Sequential([keras.Input((70, 3)), layers.LSTM(4), keras.layers.Dense(1)])
         model.compile(keras.optimizers.SGD(0.1), "mse")
     rng = np.random.default_rng(0)
     model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
-    x = rng.normal(size=(32, 5, 3)).astype("float32")
+    x = rng.normal(size=(32, 70, 3)).astype("float32")
     model.fit(x, x.sum((1, 2)), batch_size=16, epochs=2, shuffle=False, verbose=0)
     return model.get_weights()
 
@@ -448,16 +464,49 @@ def test_a_cell_that_draws_at_random_has_the_gradient_of_what_it_drew():
         np.testing.assert_allclose(tf.reduce_sum(x * slope), y, rtol=1e-4)
 
 
-def test_a_known_length_and_a_mask_of_unknown_length():
+@pytest.mark.usefixtures("short_parts")
+@pytest.mark.parametrize("training", [False, True])
+def test_a_known_length_and_a_mask_of_unknown_length(training):
     layer = layers.GRU(UNITS)
     x = tf.random.normal((2, 5, FEATURES))
-    infer = tf.function(lambda x, lengths: layer(x, mask=tf.sequence_mask(lengths)))
-    np.testing.assert_allclose(
-        infer(x, tf.constant([5, 2])),
-        layer(x, mask=tf.sequence_mask([5, 2])),
-        rtol=1e-5,
-        atol=1e-6,
-    )
+
+    @tf.function
+    def call(x, lengths):
+        return layer(x, mask=tf.sequence_mask(lengths), training=training)
+
+    expected = layer(x, mask=tf.sequence_mask([5, 2]))
+    np.testing.assert_allclose(call(x, tf.constant([5, 2])), expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"\[2,4\].*\[2,5\]"):
+        call(x, tf.constant([4, 2]))  # too short a mask
+
+
+@pytest.mark.parametrize("length", [parts.KNOWN + 1, None])
+def test_asked_to_compile_within_what_is_compiled(length):
+    layer = layers.GRU(UNITS, recurrence="compiled")
+    x = tf.random.normal((2, parts.KNOWN + 1, FEATURES))
+    layer(x)
+
+    def gradients(x):
+        with tf.GradientTape() as tape:
+            y = tf.reduce_sum(layer(x, training=True) ** 2)
+        return tape.gradient(y, [w.value for w in layer.weights])
+
+    signature = [tf.TensorSpec((None, length, FEATURES))]
+    compiled = tf.function(gradients, input_signature=signature, jit_compile=True)
+    for a, b in zip(compiled(x), gradients(x), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("zero_output", [False, True])
+@pytest.mark.parametrize("return_sequences", [False, True])
+def test_no_steps_and_a_mask(return_sequences, zero_output):
+    layer = layers.LSTM(UNITS, return_sequences=return_sequences, zero_output_for_mask=zero_output)
+    layer.build((None, None, FEATURES))
+    signature = [tf.TensorSpec((None, None, FEATURES)), tf.TensorSpec((None, None), tf.bool)]
+    call = tf.function(lambda x, mask: layer(x, mask=mask), input_signature=signature)
+    expected = np.zeros((2, 0, UNITS) if return_sequences else (2, UNITS))
+    outputs = call(tf.zeros((2, 0, FEATURES)), tf.zeros((2, 0), tf.bool))
+    np.testing.assert_array_equal(outputs, expected)
 
 
 def test_the_graph_does_not_grow_with_the_length():

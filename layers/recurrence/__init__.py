@@ -38,8 +38,9 @@ def choose(cell: Cell, training: bool, unroll: bool) -> str:
 
     `benchmarks/recurrence.py` measures what stands behind it. A graph for inference may
     be exported and has to run where XLA is not; so XLA is left to training, and to
-    callers that compile the whole of their function. What needs a gradient has its own
-    backward pass in any case.
+    callers that compile the whole of their function. (Who exports a layer that is called
+    with `training=True`, to draw dropout masks when it serves, has to ask for "derived".)
+    What needs a gradient has its own backward pass in any case.
     """
     if unroll or tf.executing_eagerly():
         return "loop"
@@ -96,7 +97,9 @@ def run(
                 mask = tf.transpose(tf.reverse(mask, [1]) if go_backwards else mask)
             outputs, states = recurrence(weights, inputs, states, mask, drops)
             if mask is not None:
-                outputs = _masked(outputs, mask, zero_output_for_mask, may_skip=not training)
+                # What is compiled or has a gradient is simpler without a condition.
+                may_skip = not (training or xla)
+                outputs = _masked(outputs, mask, zero_output_for_mask, may_skip)
             return (tf.transpose(outputs, [1, 0, 2]) if return_sequences else outputs), states
 
         return execute
@@ -126,7 +129,7 @@ def run(
         fast = batch_first(tf.function(fast, jit_compile=True, autograph=False))
         fast = fast if in_one else in_halves(fast)
     elif implementation in ("derived", "compiled") and step().repeatable:
-        compiled = implementation == "compiled"
+        compiled = implementation == "compiled" and not xla  # which does it anyway
         chosen = derived.recurrence(step(), return_sequences, compiled, in_xla=xla)
         chosen = batch_first(chosen)
         chosen = chosen if in_one else in_halves(chosen, always=True)
@@ -149,14 +152,15 @@ def _masked(outputs, mask, zero_output_for_mask, may_skip):
         return tf.reshape(x, tf.shape(outputs))
 
     if zero_output_for_mask:
-        return zeros_unless(mask if outputs.shape.rank == 3 else mask[-1:])
+        every = outputs.shape.rank == 3
+        return zeros_unless(mask if every else tf.reduce_any(mask[-1:], axis=0))
     if outputs.shape.rank == 2:
         return zeros_unless(tf.reduce_any(mask, axis=0))
 
     def zeros_before_the_first():
         return zeros_unless(tf.cumsum(tf.cast(mask, tf.int32)) > 0)
 
-    if not may_skip or _inside_xla():
+    if not may_skip:
         return zeros_before_the_first()
     return tf.cond(tf.reduce_all(mask[:1]), lambda: outputs, zeros_before_the_first)
 

@@ -9,9 +9,9 @@ With s_t the states, x_t the projected input and P_t what `dot` made in step t,
                  and the vector-Jacobian product of project with all dx
 
 so the backward loop does only what has to be done in order; each matrix gets its gradient in
-one product over all steps of a part (parts.py). (Forward, inputs are projected step by step:
-to read what one product has made for all steps would be slower.) The gradients of other
-weights (a bias, a peephole), which are small, are summed up on the way.
+one product over all steps, or with XLA over all those of a part (parts.py). (Forward, inputs
+are projected step by step: to read what one product has made for all steps would be slower.)
+The gradients of other weights (a bias, a peephole), which are small, are summed up on the way.
 """
 
 from collections.abc import Callable
@@ -30,17 +30,17 @@ def recurrence(step: Step, return_sequences: bool, compiled: bool, in_xla: bool)
     """As `loop.recurrence`, for the cell of a `step` that is repeatable.
 
     Args:
-        compiled: Whether to have XLA compile the loops.
+        compiled: Whether to have XLA compile the loops, for a part of the steps at a time.
         in_xla: Whether it compiles all of the caller's function.
     """
     cell = step.cell
-    whole = passes(step, return_sequences, compiled, in_xla)
+    both = passes(step, return_sequences, compiled, in_xla)
 
     def execute(weights, inputs, states, mask, drops):
         if not step.projects:
             with cell.constant_weights(weights):
                 inputs = cell.project(inputs, drops[0], step.training)
-        forward, backward = in_parts(*whole, inputs.shape[0]) if compiled else whole
+        forward, backward = in_parts(*both, inputs.shape[0]) if compiled else both
         length, rows = tf.unstack(tf.shape(inputs)[:2])
         padded = compiled and inputs.shape[1] is None
         if padded:
@@ -50,12 +50,13 @@ def recurrence(step: Step, return_sequences: bool, compiled: bool, in_xla: bool)
 
         @tf.custom_gradient
         def run(*arguments):
-            # An eager tape would record the loops too, in vain, if it were not for this.
+            # A tape outside would record the loops too, in vain, if it were not for this.
             inputs, states, weights = tf.nest.map_structure(tf.stop_gradient, arguments)
             outputs, last, kept = forward(weights, inputs, states, mask, drops, length)
 
             @tf.custom_gradient
-            def once(dy, *ds):
+            def once(*upstream):
+                dy, *ds = tf.nest.map_structure(tf.stop_gradient, upstream)
                 dy, ds = ([dy], ds) if return_sequences else ([], [ds[0] + dy, *ds[1:]])
                 d_inputs, ds, dw = backward(
                     weights, inputs, mask, drops, length, kept, dy, list(ds)
@@ -172,7 +173,9 @@ def passes(
         loop_back = tf.function(loop_back, jit_compile=True, autograph=False)
 
     def forward(weights, inputs, states, mask, drops, length):
-        states, kept = loop(inputs, states, mask, drops, weights, length)
+        found = loop(inputs, states, mask, drops, weights, length)
+        # A persistent tape outside would ask for the gradients of all that is kept.
+        states, kept = tf.nest.map_structure(tf.stop_gradient, found)
         outputs = [kept[0][0][1 : length + 1]] if return_sequences else []
         return outputs, states, kept
 

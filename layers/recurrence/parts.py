@@ -5,20 +5,23 @@ not kept for all steps. And to XLA, which compiles for each shape anew, sequence
 length are parts of one size.
 """
 
+import math
 from collections.abc import Callable
 
 import tensorflow as tf
 
-KNOWN = 64  # steps, at most, of the equal parts of a known length: their arrays fit a cache
-UNKNOWN = 16  # steps of a part of any other length
+KNOWN = 64  # steps, at most, of a part of a known length: its arrays fit a cache
+UNKNOWN = 16  # steps of a part of any other
 
 
 def in_parts(
-    forward: Callable, backward: Callable, length: int | None
+    forward: Callable, backward: Callable, known_length: int | None
 ) -> tuple[Callable, Callable]:
-    """The two passes, as `derived.passes` describes them, for sequences of `length` steps."""
-    size = -(-length // -(-length // KNOWN)) if length else UNKNOWN
-    if size == length:
+    """The two passes, as `derived.passes` describes them, for sequences of any length."""
+    size = UNKNOWN
+    if known_length:
+        size = math.ceil(known_length / math.ceil(known_length / KNOWN))  # as equal as can be
+    if size == known_length:
         return forward, backward
 
     def steps(x, part):
@@ -29,11 +32,11 @@ def in_parts(
         x = tf.pad(x, [[0, size - tf.shape(x)[0]], *[[0, 0]] * (x.shape.rank - 1)])
         return tf.ensure_shape(x, (size, *x.shape[1:]))
 
-    def parts(length):
-        return tf.maximum(-(-length // size), 1)
-
     def steps_in(part, length):
         return tf.clip_by_value(length - part * size, 0, size)
+
+    def count(length):
+        return tf.maximum(-(-length // size), 1)
 
     def forward_in_parts(weights, inputs, states, mask, drops, length):
         def run(part, states):
@@ -48,9 +51,9 @@ def in_parts(
             return part + 1, states, _write(arrays, part, found)
 
         _, states, (outputs, kept) = tf.while_loop(
-            lambda part, *_: part < parts(length),
+            lambda part, *_: part < count(length),
             body,
-            (1, states, _write(_arrays(parts(length), first), 0, first)),
+            (1, states, _write(_arrays(count(length), first), 0, first)),
         )
         return [array.concat() for array in outputs], states, kept
 
@@ -64,7 +67,7 @@ def in_parts(
             )
             return d_inputs, ds, [tf.cast(d, wide(d.dtype)) for d in dw]
 
-        last = parts(length) - 1
+        last = count(length) - 1
         d_inputs, ds, dw = run(last, ds)
 
         def body(part, ds, dw, array):
