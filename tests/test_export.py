@@ -75,6 +75,14 @@ def test_nothing_in_it_is_bound_to_python_or_to_a_device(exported):
     assert "MatMul" in ops and any("While" in op for op in ops)  # all of the graph was seen
 
 
+@pytest.mark.parametrize("recurrence", ["derived", "loop"])
+def test_nor_in_a_layer_that_always_trains_if_told_so(tmp_path, recurrence):
+    x = keras.Input((None, FEATURES))
+    layer = layers.LSTM(2, dropout=0.5, recurrence=recurrence)
+    keras.Model(x, layer(x, training=True)).export(tmp_path, verbose=False)
+    assert "MatMul" in portable_ops(tmp_path)
+
+
 def test_what_is_bound_to_xla_is_found(tmp_path):
     module = tf.Module()
     module.f = tf.function(lambda x: x + 1, [tf.TensorSpec([])], jit_compile=True)
