@@ -359,6 +359,27 @@ def test_second_derivatives_are_right_or_refused(implementation, training):
 
 
 @pytest.mark.usefixtures("short_parts")
+@pytest.mark.parametrize("length", [7, None])
+def test_jacobian(length):
+    layer, plain = layers.LSTM(UNITS), layers.LSTM(UNITS, recurrence="loop")
+    x = tf.constant(np.random.default_rng(0).normal(size=(2, 7, FEATURES)).astype("float32"))
+    layer(x), plain(x)
+    plain.set_weights(layer.get_weights())
+
+    def jacobian(layer):
+        @tf.function(input_signature=[tf.TensorSpec((None, length, FEATURES))])
+        def found(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, training=True)
+            return tape.batch_jacobian(y, x)
+
+        return found(x)
+
+    np.testing.assert_allclose(jacobian(layer), jacobian(plain), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("short_parts")
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision(policy):
     x = np.random.default_rng(0).normal(size=(16, 9, FEATURES)).astype("float32")

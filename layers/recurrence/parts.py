@@ -24,13 +24,13 @@ def in_parts(
     if size == known_length:
         return forward, backward
 
-    def steps(x, part):
-        """Those of a part, with zeros where there are no more."""
-        if x is None:
-            return None
-        x = x[part * size : (part + 1) * size]
+    def filled(x):
+        """Steps of a part, with zeros where there are no more."""
         x = tf.pad(x, [[0, size - tf.shape(x)[0]], *[[0, 0]] * (x.shape.rank - 1)])
         return tf.ensure_shape(x, (size, *x.shape[1:]))
+
+    def steps(x, part):
+        return None if x is None else filled(x[part * size : (part + 1) * size])
 
     def steps_in(part, length):
         return tf.clip_by_value(length - part * size, 0, size)
@@ -42,7 +42,7 @@ def in_parts(
         def run(part, states):
             own = steps(inputs, part), states, steps(mask, part)
             outputs, states, kept = forward(weights, *own, drops, steps_in(part, length))
-            return states, (outputs, kept)
+            return states, ([filled(y) for y in outputs], kept)
 
         states, first = run(0, states)
 
@@ -55,7 +55,7 @@ def in_parts(
             body,
             (1, states, _write(_arrays(count(length), first), 0, first)),
         )
-        return [array.concat() for array in outputs], states, kept
+        return [array.concat()[:length] for array in outputs], states, kept
 
     def backward_in_parts(weights, inputs, mask, drops, length, kept, dy, ds):
         def run(part, ds):
@@ -65,7 +65,7 @@ def in_parts(
             d_inputs, ds, dw = backward(
                 weights, *own, drops, steps_in(part, length), own_kept, own_dy, ds
             )
-            return d_inputs, ds, [tf.cast(d, wide(d.dtype)) for d in dw]
+            return filled(d_inputs), ds, [tf.cast(d, wide(d.dtype)) for d in dw]
 
         last = count(length) - 1
         d_inputs, ds, dw = run(last, ds)
@@ -78,18 +78,17 @@ def in_parts(
         _, ds, dw, array = tf.while_loop(
             lambda part, *_: part >= 0, body, (last - 1, ds, dw, array)
         )
-        return array.concat(), ds, dw
+        return array.concat()[:length], ds, dw
 
     return forward_in_parts, backward_in_parts
 
 
 def _arrays(size, first):
-    """For each tensor of a structure an array, of `size` like it; the last may be shorter."""
+    """For each tensor of a structure an array, of `size` like it."""
 
     def array(t):
         # A tape may ask for gradients twice, so nothing is cleared.
-        how = {"clear_after_read": False, "infer_shape": False}
-        return tf.TensorArray(t.dtype, size, element_shape=(None, *t.shape[1:]), **how)
+        return tf.TensorArray(t.dtype, size, element_shape=t.shape, clear_after_read=False)
 
     return tf.nest.map_structure(array, first)
 
