@@ -26,7 +26,8 @@ def in_parts(
 
     def filled(x):
         """Steps of a part, with zeros where there are no more."""
-        x = tf.pad(x, [[0, size - tf.shape(x)[0]], *[[0, 0]] * (x.shape.rank - 1)])
+        if known_length is None or known_length % size:  # else it would but copy
+            x = tf.pad(x, [[0, size - tf.shape(x)[0]], *[[0, 0]] * (x.shape.rank - 1)])
         return tf.ensure_shape(x, (size, *x.shape[1:]))
 
     def steps(x, part):
