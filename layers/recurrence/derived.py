@@ -14,11 +14,12 @@ are projected step by step: to read what one product has made for all steps woul
 The gradients of other weights (a bias, a peephole), which are small, are summed up on the way.
 """
 
+import itertools
 from collections.abc import Callable
 
 import tensorflow as tf
 
-from layers.recurrence.parts import in_parts, wide
+from layers.recurrence.parts import in_parts, padded
 from layers.recurrence.step import Step
 
 # XLA compiles anew for each shape, so a number of rows that is not known beforehand is
@@ -42,11 +43,11 @@ def recurrence(step: Step, return_sequences: bool, compiled: bool, in_xla: bool)
                 inputs = cell.project(inputs, drops[0], step.training)
         forward, backward = in_parts(*both, inputs.shape[0]) if compiled else both
         length, rows = tf.unstack(tf.shape(inputs)[:2])
-        padded = compiled and inputs.shape[1] is None
-        if padded:
+        any_rows = compiled and inputs.shape[1] is None
+        if any_rows:
             size = tf.gather(ROWS, tf.searchsorted(ROWS, [rows])[0])
-            inputs, mask = _with_rows((inputs, mask), size, 1)
-            states, drops = _with_rows((states, drops), size, 0)
+            inputs, mask = _with_rows((inputs, mask), size, axis=1)
+            states, drops = _with_rows((states, drops), size, axis=0)
 
         @tf.custom_gradient
         def run(*arguments):
@@ -72,7 +73,7 @@ def recurrence(step: Step, return_sequences: bool, compiled: bool, in_xla: bool)
             return (*(outputs or last[:1]), *last), gradient
 
         outputs, *last = run(inputs, states, weights)
-        if padded:
+        if any_rows:
             outputs = outputs[:, :rows] if return_sequences else outputs[:rows]
             last = [state[:rows] for state in last]
         return outputs, last
@@ -94,7 +95,7 @@ def passes(
             these steps; the last states; what the other needs).
         backward: A function of (weights, inputs, mask, drops, length, what that kept, [dy]
             or [], the gradients of the last states). Returns the gradients (of the inputs
-            of these steps; the initial states; the weights `step.used`).
+            of these steps; the initial states; the weights `step.used`, in the type `_wide`).
     """
     cell, products = step.cell, step.products
     by_xla = compiled or in_xla
@@ -136,7 +137,7 @@ def passes(
         dxs = _empty(size, ds[0], x.shape[2])
         dps = [_empty(size, ds[0], p.size) for p in others]
         operands = [_empty(size, ds[0], p.operand_size) for p in products if p.state is None]
-        direct = [tf.zeros_like(weights[k], wide(weights[k].dtype)) for k in step.direct]
+        direct = [tf.zeros_like(weights[k], _wide(weights[k].dtype)) for k in step.direct]
         # Transposed here, once, a matrix is used in XLA's loop as it lies in memory.
         transposed = [[turned(block) for block in blocks] for blocks in cut(weights)]
 
@@ -185,14 +186,19 @@ def passes(
         operands = [next(operands) if p.state is None else before[p.state] for p in products]
         dps = [dx if p.added else next(dps) for p in products]
         operands, dps = ([a[:length] for a in arrays] for arrays in (operands, dps))
-        dw = step.hoisted(weights, drops[1], operands, dps)
-        d_inputs, more = dx[:length], []
+        shares = [enumerate(step.hoisted(weights, drops[1], operands, dps))]
+        shares.append(zip(step.direct, direct))
+        d_inputs = dx[:length]
         if step.projects:
-            found = step.project_backward(weights, inputs[:length], drops[0], d_inputs)
-            d_inputs, more = found[0], [(k, found[1][k]) for k in step.projected]
-        for k, d in [*zip(step.direct, direct), *more]:
-            d = tf.cast(d, weights[k].dtype)
-            dw[k] = d if dw[k] is None else dw[k] + d
+            d_inputs, of_weights = step.project_backward(
+                weights, inputs[:length], drops[0], d_inputs
+            )
+            shares.append(enumerate(of_weights))
+        dw = {}
+        for k, d in itertools.chain(*shares):
+            if d is not None:
+                d = tf.cast(d, _wide(d.dtype))
+                dw[k] = dw[k] + d if k in dw else d
         return d_inputs, ds, [dw[k] for k in step.used]
 
     return forward, backward
@@ -228,11 +234,9 @@ def _read_apart(xs, t, length):
 
 def _with_rows(arguments, size, axis):
     """Tensors (or Nones) with zeros up to `size` along the axis of the batch's rows."""
+    return tf.nest.map_structure(lambda x: x if x is None else padded(x, size, axis), arguments)
 
-    def pad(x):
-        if x is None:
-            return None
-        zeros = [[0, 0]] * axis + [[0, size - tf.shape(x)[axis]]]
-        return tf.pad(x, zeros + [[0, 0]] * (x.shape.rank - len(zeros)))
 
-    return tf.nest.map_structure(pad, arguments)
+def _wide(dtype):
+    """The type to sum up many gradients in."""
+    return dtype if dtype == tf.float64 else tf.float32

@@ -27,7 +27,7 @@ def in_parts(
     def filled(x):
         """Steps of a part, with zeros where there are no more."""
         if known_length is None or known_length % size:  # else it would but copy
-            x = tf.pad(x, [[0, size - tf.shape(x)[0]], *[[0, 0]] * (x.shape.rank - 1)])
+            x = padded(x, size)
         return tf.ensure_shape(x, (size, *x.shape[1:]))
 
     def steps(x, part):
@@ -45,16 +45,16 @@ def in_parts(
             outputs, states, kept = forward(weights, *own, drops, steps_in(part, length))
             return states, ([filled(y) for y in outputs], kept)
 
+        parts = count(length)
         states, first = run(0, states)
+        arrays = _write(_arrays(parts, first), 0, first)
 
         def body(part, states, arrays):
             states, found = run(part, states)
             return part + 1, states, _write(arrays, part, found)
 
         _, states, (outputs, kept) = tf.while_loop(
-            lambda part, *_: part < count(length),
-            body,
-            (1, states, _write(_arrays(count(length), first), 0, first)),
+            lambda part, *_: part < parts, body, (1, states, arrays)
         )
         return [array.concat()[:length] for array in outputs], states, kept
 
@@ -66,7 +66,7 @@ def in_parts(
             d_inputs, ds, dw = backward(
                 weights, *own, drops, steps_in(part, length), own_kept, own_dy, ds
             )
-            return filled(d_inputs), ds, [tf.cast(d, wide(d.dtype)) for d in dw]
+            return filled(d_inputs), ds, dw
 
         last = count(length) - 1
         d_inputs, ds, dw = run(last, ds)
@@ -98,6 +98,8 @@ def _write(arrays, place, tensors):
     return tf.nest.map_structure(lambda array, t: array.write(place, t), arrays, tensors)
 
 
-def wide(dtype):
-    """The type to sum up many gradients in."""
-    return dtype if dtype == tf.float64 else tf.float32
+def padded(x, size, axis=0):
+    """x with zeros up to `size` along an axis."""
+    zeros = [[0, 0]] * x.shape.rank
+    zeros[axis] = [0, size - tf.shape(x)[axis]]
+    return tf.pad(x, zeros)
