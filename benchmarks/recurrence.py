@@ -148,11 +148,16 @@ def torch_inference(module, x):
     return infer
 
 
-def exported(layer, x, folder):
-    model = keras.Sequential([keras.Input((None, x.shape[2])), layer])
-    model.export(folder, verbose=False)
+def exported(layer, x, folder, mask=None):
+    inputs = [keras.Input((None, x.shape[2]))]
+    if mask is None:
+        outputs, given = layer(inputs[0]), [x]
+    else:
+        inputs.append(keras.Input((None,), dtype="bool"))
+        outputs, given = layer(inputs[0], mask=inputs[1]), [x, mask]
+    keras.Model(inputs, outputs).export(folder, verbose=False)
     loaded = tf.saved_model.load(folder)
-    return lambda: loaded.serve(x).numpy()
+    return lambda: loaded.serve(given).numpy()
 
 
 # --- Timing ------------------------------------------------------------------------------
@@ -177,6 +182,12 @@ def medians(candidates, rounds):
 def inputs(shape):
     b, t, d, _ = shape
     return tf.constant(np.random.default_rng(0).normal(size=(b, t, d)).astype("float32"))
+
+
+def random_mask(shape):
+    """Of sequences whose lengths are drawn at random."""
+    lengths = np.random.default_rng(0).integers(1, shape[1] + 1, shape[0])
+    return tf.sequence_mask(lengths, shape[1])
 
 
 def pair(kind, shape, **arguments):
@@ -252,10 +263,13 @@ def layer_times(kind, shape, rounds):
 
 def export_times(kind, shape, rounds):
     ours, kerass, x = pair(kind, shape)
+    mask = random_mask(shape)
     with tempfile.TemporaryDirectory() as folder:
         candidates = {
             "ours": exported(ours, x, f"{folder}/ours"),
+            "ours, mask": exported(ours, x, f"{folder}/ours_mask", mask),
             "keras": exported(kerass, x, f"{folder}/keras"),
+            "keras, mask": exported(kerass, x, f"{folder}/keras_mask", mask),
         }
         times, _ = medians(candidates, rounds)
     yield {"kind": kind, "shape": shape, "work": "exported", "ms": times}
@@ -264,8 +278,7 @@ def export_times(kind, shape, rounds):
 def option_times(kind, shape, rounds):
     """What a mask and a recurrent dropout cost."""
     ours, kerass, x = pair(kind, shape)
-    lengths = np.random.default_rng(0).integers(1, shape[1] + 1, shape[0])
-    mask = tf.sequence_mask(lengths, shape[1])
+    mask = random_mask(shape)
     train = {
         "ours": training_step(ours, x),
         "ours, mask": training_step(ours, x, mask),
@@ -283,6 +296,8 @@ def option_times(kind, shape, rounds):
         train["ours, recurrent dropout"] = training_step(ours, x)
         train["keras, recurrent dropout"] = training_step(kerass, x)
     for work, candidates in (("training", train), ("inference", infer)):
+        if work == "training" and shape[0] == 1:
+            continue
         times, _ = medians(candidates, rounds)
         yield {"kind": kind, "shape": shape, "work": f"options, {work}", "ms": times}
 
@@ -364,7 +379,7 @@ def summary(cases):
             if c["work"] == "exported" and c["shape"][0] == batch
         }
         found[f"exported, batch {batch}"] = {k: round(v, 2) for k, v in ratios.items()}
-    for work in ("options, training", "options, inference"):
+    for work in ("options, training", "options, inference", "exported"):
         for option in ("mask", "recurrent dropout"):
             ratios = {
                 f"{c['kind']} {c['shape']}": c["ms"][f"ours, {option}"] / c["ms"]["ours"]
@@ -467,14 +482,11 @@ def main():
     }
     print(results["machine"], results["versions"], results["GEMM peak GFLOP/s"], "GFLOP/s")
 
+    parts = {"layers": layer_times, "exported": export_times, "options": option_times}
     work = [
-        (measure, (kind, s))
-        for measure, shapes in (
-            (("layers", layer_times), [*SHAPES, ONE]),
-            (("exported", export_times), [*SHAPES, ONE]),
-            (("options", option_times), SHAPES),
-        )
-        for s in shapes
+        (part, (kind, s))
+        for part in parts.items()
+        for s in [*SHAPES, ONE]
         for kind in arguments.kinds
     ]
     work += [(("growth", growth), ())]
