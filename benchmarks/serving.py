@@ -33,8 +33,9 @@ import tensorflow as tf
 from recurrence import machine
 
 import layers
-from recipes import command_line, forecasting, pos_tagging, publishing, sentiment
-from recipes.samples import grammar, reviews
+from recipes import forecasting, pos_tagging, sentiment
+from recipes.common import command_line, publishing
+from recipes.common.samples import grammar, reviews
 
 HERE = Path(__file__).parent
 BATCHES = [1, 8, 32]

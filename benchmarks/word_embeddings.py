@@ -28,8 +28,8 @@ import keras
 import numpy as np
 from recurrence import machine
 
-from recipes import command_line, training
 from recipes import word_embeddings as recipe
+from recipes.common import command_line, training
 
 try:
     import gensim

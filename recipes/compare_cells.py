@@ -26,7 +26,7 @@ import numpy as np
 import tensorflow as tf
 
 import layers
-from recipes import command_line, pictures, training
+from recipes.common import command_line, pictures, training
 
 LAYERS = [layers.SimpleRNN, layers.LSTM, layers.GRU]
 STATES = {layers.SimpleRNN: "h", layers.LSTM: "h, c", layers.GRU: "h"}

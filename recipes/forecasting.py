@@ -29,8 +29,8 @@ import tensorflow as tf
 from keras import ops
 
 from layers import checks
-from recipes import command_line, pictures, prepared_data, publishing, training
-from recipes.samples import series
+from recipes.common import command_line, pictures, prepared_data, publishing, training
+from recipes.common.samples import series
 
 EPOCHS = {"etth1": 15, "sample": 4}
 URL = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small/ETTh1.csv"

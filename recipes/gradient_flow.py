@@ -32,8 +32,9 @@ import tensorflow as tf
 from keras import ops
 
 import layers
-from recipes import command_line, compare_cells, pictures, training
-from recipes.samples import adding, copying
+from recipes import compare_cells
+from recipes.common import command_line, pictures, training
+from recipes.common.samples import adding, copying
 
 CONTENDERS = {  # Keras's plain network starts orthogonal; the IRNN is Le et al.'s (2015)
     "SimpleRNN, Glorot": (layers.SimpleRNN, {"recurrent_initializer": "glorot_uniform"}),

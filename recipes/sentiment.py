@@ -24,7 +24,7 @@ from keras import ops
 
 import layers
 from layers import checks
-from recipes import (
+from recipes.common import (
     batching,
     command_line,
     pictures,
@@ -33,7 +33,7 @@ from recipes import (
     training,
     word_vectors,
 )
-from recipes.samples import reviews
+from recipes.common.samples import reviews
 
 EPOCHS = {"imdb": 4, "sample": 4}
 LABELS = ["negative", "positive"]

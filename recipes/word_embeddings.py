@@ -37,8 +37,8 @@ from sklearn.manifold import TSNE
 from tensorboard.plugins import projector
 
 from layers import checks
-from recipes import command_line, pictures, prepared_data, publishing, training, word_vectors
-from recipes.samples import analogies
+from recipes.common import command_line, pictures, prepared_data, publishing, training, word_vectors
+from recipes.common.samples import analogies
 from recipes.sentiment import clean
 
 EPOCHS = {"imdb": 5, "sample": 10, "text": 5}

@@ -11,8 +11,9 @@ from conftest import REPOSITORY
 from test_equations import sigmoid
 
 import layers
-from recipes import command_line, gradient_flow
-from recipes.samples import adding, copying
+from recipes import gradient_flow
+from recipes.common import command_line
+from recipes.common.samples import adding, copying
 
 
 def cell_and_inputs(layer_class, **arguments):

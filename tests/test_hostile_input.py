@@ -13,7 +13,8 @@ import pytest
 import tensorflow as tf
 from conftest import ask_in_c, portable_ops
 
-from recipes import forecasting, pos_tagging, publishing, sentiment, word_embeddings
+from recipes import forecasting, pos_tagging, sentiment, word_embeddings
+from recipes.common import publishing
 
 MEAN, STD = np.array([300.0, 12, 0.05], "float32"), np.array([50.0, 5, 0.01], "float32")
 LOOKBACK, HORIZON = 48, 30

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recipes import publishing
+from recipes.common import publishing
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def publish_small(folder):
 def test_killed_at_any_moment_only_whole_versions_are_seen(model, tmp_path):
     """30 times; a reader loads whatever it sees meanwhile."""
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["recipes.publishing"])
+    processes.set_forkserver_preload(["recipes.common.publishing"])
     done, loaded, failures = threading.Event(), set(), []
 
     def read():

@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 from conftest import REPOSITORY, ask, ask_in_c, assert_same_answers, portable_ops
 
-from recipes import command_line, forecasting, pos_tagging, sentiment
+from recipes import forecasting, pos_tagging, sentiment
+from recipes.common import command_line
 
 RUNS = {
     "pos_tagging": ["--cell", "lstm", "--epochs", "2"],

@@ -30,7 +30,8 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
-from recipes import forecasting, pos_tagging, publishing, sentiment, word_embeddings
+from recipes import forecasting, pos_tagging, sentiment, word_embeddings
+from recipes.common import publishing
 
 RECIPES = ["forecasting", "pos_tagging", "sentiment", "word_embeddings"]
 SENTENCES = ["I saw a saw.", "", "Ça, c'est bon 🙂", "The film was good, not bad."]

@@ -10,7 +10,8 @@ from conftest import ask_in_c, portable_ops
 from keras import ops
 
 import layers
-from recipes import forecasting, publishing, sentiment
+from recipes import forecasting, sentiment
+from recipes.common import publishing
 
 FEATURES, LENGTH, BATCH = 3, 11, 2
 CELLS = {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recipes import training
+from recipes.common import training
 
 
 class Killed(BaseException):

@@ -13,8 +13,9 @@ from conftest import REPOSITORY, ask, ask_in_c, assert_same_answers, portable_op
 from google.protobuf import text_format
 from tensorboard.plugins.projector import ProjectorConfig
 
-from recipes import pos_tagging, sentiment, word_embeddings, word_vectors
-from recipes.samples import analogies
+from recipes import pos_tagging, sentiment, word_embeddings
+from recipes.common import word_vectors
+from recipes.common.samples import analogies
 
 FILES = {"curves.png", "map.png", "similarities.png"}
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import keras
 
 import layers
-from recipes import training
+from recipes.common import training
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 CELLS = {"simple_rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from recipes import training
+from recipes.common import training
 
 
 def write(path: Path, words: list[str], vectors: np.ndarray) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from recipes import warmup
+from recipes.common import warmup
 
 
 def publish(model: keras.Model, folder: Path, signatures: dict, keep: int | None = None) -> Path:
