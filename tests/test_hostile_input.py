@@ -14,7 +14,7 @@ import tensorflow as tf
 from conftest import ask_in_c, portable_ops
 
 from recipes import forecasting, pos_tagging, sentiment, word_embeddings
-from recipes.common import publishing
+from recipes.common import forecasting_stream, publishing
 
 MEAN, STD = np.array([300.0, 12, 0.05], "float32"), np.array([50.0, 5, 0.01], "float32")
 LOOKBACK, HORIZON = 48, 30
@@ -34,11 +34,11 @@ def classifier(folder, unidirectional):
 
 
 def forecaster(folder, streaming):
-    build = forecasting.build_streaming if streaming else forecasting.build
+    build = forecasting_stream.build if streaming else forecasting.build
     model = build(MEAN, STD, LOOKBACK, HORIZON, "gru")
     served = forecasting.signatures(model, MEAN, STD)
     if streaming:
-        served |= forecasting.stream_signatures(model, MEAN, STD)
+        served |= forecasting_stream.signatures(model, MEAN, STD)
     return publishing.publish(model, folder, served)
 
 
@@ -260,8 +260,8 @@ def test_too_many_rows_are_refused(served):
     many = {"window": tf.ones((forecasting.MOST_WINDOWS + 1, LOOKBACK, 3))}
     refused(served["forecasting"]["serving_default"], many, "window")
     inputs = good(served, "forecasting_stream", "stream", batch=1)
-    hours = tf.ones((1, forecasting.MOST_HOURS + 1, 3))
-    refused(served["forecasting_stream"]["stream"], {**inputs, "chunk": hours}, "chunk")
+    steps = tf.ones((1, forecasting_stream.MOST_STEPS + 1, 3))
+    refused(served["forecasting_stream"]["stream"], {**inputs, "chunk": steps}, "chunk")
 
 
 @pytest.mark.parametrize("recipe", ["word_embeddings", "word_embeddings_ngrams"])

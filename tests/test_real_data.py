@@ -27,8 +27,17 @@ def test_imdb_is_split_without_touching_its_test_part(tfds_data):
 
 def test_etth1_repeating_the_last_value_scores_as_published(etth1_csv):
     """Zeng et al. 2023, Table 2, "Repeat", horizon 96: MSE 1.295, MAE 0.713."""
-    values, names, (train_end, validation_end, end) = forecasting.load("etth1", etth1_csv, 0)
-    assert names == ["HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT"]
+    data, (train_end, validation_end, end) = forecasting.load("etth1", etth1_csv, 0)
+    values = data.values
+    assert data.step == "h" and data.channels == [
+        "HUFL",
+        "HULL",
+        "MUFL",
+        "MULL",
+        "LUFL",
+        "LULL",
+        "OT",
+    ]
     mean, std = values[:train_end].mean(axis=0), values[:train_end].std(axis=0)
     standardized = (values - mean) / std
     test = forecasting.windows(values, standardized, validation_end, end, 96, 96).batch(256)

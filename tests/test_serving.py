@@ -35,7 +35,7 @@ from recipes.common import publishing
 
 RECIPES = ["forecasting", "pos_tagging", "sentiment", "word_embeddings"]
 SENTENCES = ["I saw a saw.", "", "Ça, c'est bon 🙂", "The film was good, not bad."]
-SERIES = forecasting.load("sample", None, 0)[0]
+SERIES = forecasting.load("sample", None, 0)[0].values
 INPUTS = {
     "forecasting": SERIES[:192].reshape(2, 96, 3),
     "pos_tagging": SENTENCES,
