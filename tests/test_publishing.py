@@ -50,6 +50,22 @@ def test_a_failure_leaves_nothing(model, tmp_path):
     assert list((tmp_path / "m").iterdir()) == []
 
 
+@pytest.mark.parametrize("where", ["weight", "answer", "refusal"])
+def test_what_does_not_answer_with_numbers_is_not_published(where, model, tmp_path):
+    def divided(x):
+        most = tf.debugging.assert_less(x, 1.0 if where == "refusal" else 9.0, "too large")
+        with tf.control_dependencies([most]):
+            return {"y": model(x) / (0.0 if where == "answer" else 1.0)}
+
+    if where == "weight":
+        model.set_weights([[[np.nan], [1]], [0]])
+    says = {"weight": "kernel holds", "answer": "'y' of 'serving_default'", "refusal": "too large"}
+    signature = (divided, {"x": tf.TensorSpec([None, 2])}, {"x": [[1.0, 2.0]]})
+    with pytest.raises(SystemExit, match=says[where]):
+        publishing.publish(model, tmp_path / "m", {"serving_default": signature})
+    assert list((tmp_path / "m").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("example", "error"),
     [
