@@ -58,7 +58,7 @@ def test_what_does_not_answer_with_numbers_is_not_published(where, model, tmp_pa
             return {"y": model(x) / (0.0 if where == "answer" else 1.0)}
 
     if where == "weight":
-        model.set_weights([[[np.nan], [1]], [0]])
+        model.set_weights([np.array([[np.nan], [1]]), np.zeros(1)])
     says = {"weight": "kernel holds", "answer": "'y' of 'serving_default'", "refusal": "too large"}
     signature = (divided, {"x": tf.TensorSpec([None, 2])}, {"x": [[1.0, 2.0]]})
     with pytest.raises(SystemExit, match=says[where]):
