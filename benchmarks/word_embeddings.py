@@ -29,7 +29,7 @@ import numpy as np
 from recurrence import machine
 
 from recipes import word_embeddings as recipe
-from recipes.common import command_line, training
+from recipes.common import command_line, files
 
 try:
     import gensim
@@ -87,7 +87,7 @@ def main() -> None:
         **rows,
     }
     text = json.dumps(results, indent=1)
-    training.write(RESULTS, lambda path: path.write_text(text + "\n"))
+    files.write(RESULTS, lambda path: path.write_text(text + "\n"))
 
 
 def ours(corpus: recipe.Corpus, args) -> tuple[np.ndarray, float]:

@@ -16,6 +16,7 @@ and the last day are all that a forecast at the next hour needs: the export then
 signature `stream`, whose states go in and come out.
 """
 
+import argparse
 import math
 import os
 import sys
@@ -23,19 +24,45 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from anywhere
 
+from recipes.common import command_line
+
+EPOCHS = {"etth1": 15, "sample": 4}
+DAY = 24
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = command_line.parser("forecasting", __doc__, EPOCHS, cell="gru")
+    parser.add_argument("--csv", type=command_line.file, help="ETTh1.csv, if it is here already")
+    number = command_line.positive
+    parser.add_argument("--lookback", type=number, default=96, help="hours read; default: 96")
+    parser.add_argument("--horizon", type=number, default=96, help="hours forecast; default: 96")
+    parser.add_argument(
+        "--streaming", action="store_true", help="read hour by hour, and export a stream"
+    )
+    args = command_line.parse(parser, argv)
+    if args.csv and args.dataset == "sample":
+        parser.error("--csv is for --dataset etth1")
+    if args.lookback < DAY:
+        parser.error(f"--lookback must be at least {DAY} hours, got {args.lookback}")
+    return args
+
+
+if __name__ == "__main__":
+    ARGS = command_line.start(arguments)  # before what takes seconds to import
+
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from layers import checks
-from recipes.common import command_line, pictures, prepared_data, publishing, training
+from recipes.common import pictures, prepared_data, publishing, training
+from recipes.common.cells import CELLS
 from recipes.common.samples import series
 
-EPOCHS = {"etth1": 15, "sample": 4}
 URL = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small/ETTh1.csv"
 SHA256 = "f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066"
-MONTH, DAY = 30 * 24, 24
+MONTH = 30 * 24
 BATCH = 256
 MOST_WINDOWS = 1024  # in a request to the export, so that its memory is bounded, and …
 MOST_HOURS = 2**16  # … hours of all its chunks
@@ -93,7 +120,7 @@ def build(
 ) -> keras.Model:
     channels = len(mean)
     ahead = math.ceil(horizon / DAY)
-    recurrent = command_line.CELLS[cell](units, return_state=True, name="recurrent")
+    recurrent = CELLS[cell](units, return_state=True, name="recurrent")
 
     window = keras.Input((lookback, channels), name="window")
     x = keras.layers.Normalization(mean=mean, variance=std**2)(window)
@@ -155,7 +182,7 @@ def build_streaming(
     x = ops.pad(x, [[0, 0], [DAY, 0], [0, 0]])  # as if all had been the mean before
     x = DayToEachHour(name="day_to_each_hour")(x)
     x = keras.layers.Dense(units, activation="relu", name="day")(x)
-    x, *_ = command_line.CELLS[cell](units, return_state=True, name="recurrent")(x)
+    x, *_ = CELLS[cell](units, return_state=True, name="recurrent")(x)
     x = keras.layers.Dropout(0.5)(x)
     answer = keras.layers.Dense(horizon, name="values")(x)
     answer = ops.transpose(ops.reshape(answer, (-1, channels, horizon)), (0, 2, 1))
@@ -290,23 +317,9 @@ def stream_signatures(model: keras.Model, mean: np.ndarray, std: np.ndarray) -> 
     }
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = command_line.parser("forecasting", __doc__, EPOCHS, cell="gru")
-    parser.add_argument("--csv", type=Path, help="ETTh1.csv, if it is here already")
-    number = command_line.positive
-    parser.add_argument("--lookback", type=number, default=96, help="hours read; default: 96")
-    parser.add_argument("--horizon", type=number, default=96, help="hours forecast; default: 96")
-    parser.add_argument(
-        "--streaming", action="store_true", help="read hour by hour, and export a stream"
-    )
-    args = command_line.parse(parser, argv)
-    if args.csv and args.dataset == "sample":
-        parser.error("--csv is for --dataset etth1")
-    if args.csv and not args.csv.exists():
-        parser.error(f"--csv: there is no file {args.csv}")
-    if args.lookback < DAY:
-        parser.error(f"--lookback must be at least {DAY} hours, got {args.lookback}")
+def main(args: argparse.Namespace) -> None:
     values, channels, (train_end, validation_end, end) = load(args.dataset, args.csv, args.seed)
+    training.begin(args, values, channels, extendable=True)
     parts = np.diff([0, train_end, validation_end, end])
     if args.lookback + args.horizon > train_end or args.horizon > min(parts):
         raise SystemExit(
@@ -358,4 +371,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main, ARGS)

@@ -30,6 +30,35 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from anywhere
 
+from recipes.common import command_line
+
+EPOCHS = {"imdb": 5, "sample": 10}
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = command_line.parser("word_embeddings", __doc__, EPOCHS, cell=None, other=5)
+    add, positive = parser.add_argument, command_line.positive
+    text = {"dest": "data", "metavar": "FILE", "type": command_line.file}
+    add("--text", **text, help="UTF-8, each line a text of its own")
+    add("--dimension", type=positive, default=100, help="numbers a word; default: 100")
+    add("--window", type=positive, default=5, help="neighbours on each side; default: 5")
+    add("--min-count", type=positive, default=5, help="rarer words are left out; default: 5")
+    add("--ngrams", action="store_true", help="vectors for n-grams of letters, too")
+    add("--questions", metavar="FILE", help="analogies to be scored by, as questions-words.txt")
+    add(
+        "--analogy",
+        nargs=3,
+        action="append",
+        metavar=("KING", "MAN", "WOMAN"),
+        help="a question to answer: KING − MAN + WOMAN; may be repeated",
+    )
+    add("--words", nargs="+", metavar="WORD", help="whose neighbours are printed and drawn")
+    return command_line.parse(parser, argv)
+
+
+if __name__ == "__main__":
+    ARGS = command_line.start(arguments)  # before what takes seconds to import
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -37,11 +66,10 @@ from sklearn.manifold import TSNE
 from tensorboard.plugins import projector
 
 from layers import checks
-from recipes.common import command_line, pictures, prepared_data, publishing, training, word_vectors
+from recipes.common import pictures, prepared_data, publishing, training, word_vectors
 from recipes.common.samples import analogies
 from recipes.sentiment import clean
 
-EPOCHS = {"imdb": 5, "sample": 10, "text": 5}
 RATE = 0.3  # Adagrad's, falling to 0
 BATCH = 16384  # words of the text, before the frequent ones are thinned out
 BLOCK = 32  # successive words that share their negatives
@@ -97,7 +125,7 @@ def read(dataset: str, text: str | None, seed: int) -> tf.data.Dataset:
     """Texts, each a string. IMDB's test part, which other recipes are scored on, is left out."""
     if dataset == "sample":
         return tf.data.Dataset.from_tensor_slices(analogies.texts(20_000, f"{seed}"))
-    if dataset == "text":
+    if dataset == "data":
         if not Path(text).is_file():
             raise SystemExit(f"--text: there is no file {text}")
         lines = tf.data.TextLineDataset(text)
@@ -540,38 +568,13 @@ def draw(folder: Path, corpus: Corpus, vectors: np.ndarray, chosen: list[str], s
     pictures.word_map(folder / "map.png", points, names, list(group.values()), chosen)
 
 
-class Text(argparse.Action):
-    """--text FILE says what the dataset is, too."""
-
-    def __call__(self, parser, namespace, value, option=None):
-        namespace.text, namespace.dataset = value, "text"
-
-
-def main(argv: list[str] | None = None) -> None:
-    parser = command_line.parser("word_embeddings", __doc__, EPOCHS, cell=None)
-    add, positive = parser.add_argument, command_line.positive
-    add("--text", action=Text, metavar="FILE", help="UTF-8, each line a text of its own")
-    add("--dimension", type=positive, default=100, help="numbers a word; default: 100")
-    add("--window", type=positive, default=5, help="neighbours on each side; default: 5")
-    add("--min-count", type=positive, default=5, help="rarer words are left out; default: 5")
-    add("--ngrams", action="store_true", help="vectors for n-grams of letters, too")
-    add("--questions", metavar="FILE", help="analogies to be scored by, as questions-words.txt")
-    add(
-        "--analogy",
-        nargs=3,
-        action="append",
-        metavar=("KING", "MAN", "WOMAN"),
-        help="a question to answer: KING − MAN + WOMAN; may be repeated",
-    )
-    add("--words", nargs="+", metavar="WORD", help="whose neighbours are printed and drawn")
-    args = command_line.parse(parser, argv)
-    if (args.dataset == "text") != bool(args.text):
-        parser.error("--text FILE and --dataset text go together")
+def main(args: argparse.Namespace) -> None:
     questions = read_questions(args.questions) if args.questions else {}
     if args.dataset == "sample" and not args.questions:
         questions = analogies.questions()
 
-    corpus = load(args.dataset, args.text, args.seed, args.min_count)
+    corpus = load(args.dataset, args.data, args.seed, args.min_count)
+    training.begin(args, *corpus)
     print(f"{len(corpus.train):,} words, {len(corpus.words):,} different ones.")
     train = batches(corpus.train, corpus.counts, args.window, shuffle=True).take(args.steps or -1)
     validation = batches(corpus.validation, corpus.counts, args.window, shuffle=False)
@@ -617,4 +620,4 @@ def percent(score: dict) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main, ARGS)
