@@ -4,6 +4,7 @@ A part is (texts, labels), a label being the number of a class; parts are "train
 "validation" and "test".
 """
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.model_selection import train_test_split
 
 from recipes.common import check_data, prepared_data, tables
 
-Part = tuple[list, list[int]]
+Part = tuple[list[str], list[int]]
 LEAST = 10  # of each class, so that one is in each part
 SHARE = 0.1  # of all texts, for validation and test, each
 
@@ -34,7 +35,7 @@ def from_tfds(name: str) -> tuple[dict[str, Part], list[str]]:
 
     def read(split):
         pairs = [(e[texts[0]], int(e[labels[0]])) for e in splits[split].as_numpy_iterator()]
-        return [text for text, _ in pairs], [label for _, label in pairs]
+        return [text.decode() for text, _ in pairs], [label for _, label in pairs]
 
     found = {split: read(split) for split in ("train", "validation", "test") if split in splits}
     # Where labels are held back (GLUE's tests), they are -1.
@@ -42,23 +43,19 @@ def from_tfds(name: str) -> tuple[dict[str, Part], list[str]]:
     return found, info.features[labels[0]].names
 
 
-def from_table(
-    path: Path,
-    text: str | None = None,
-    label: str | None = None,
-    test: Path | None = None,
-    encoding: str | None = None,
-) -> tuple[dict[str, Part], list[str]]:
-    """({"train": …}, with "test" if there is such a file, the names of the classes).
+def from_table(args: argparse.Namespace) -> tuple[dict[str, Part], list[str]]:
+    """(the three parts, the names of the classes).
 
     Args:
-        text, label: The columns' names; None: found, where only one of each is possible.
+        args: `data` and maybe `test_data`, files in `encoding` or None; `text` and `label`,
+            names of columns, or None: found, where only one of each is possible; `seed`.
 
     Raises:
         SystemExit: If a file cannot be read, or learned from; the message says where and why.
     """
-    table = tables.read(path, encoding, as_text=True)
-    text, label = columns(table, path, text, label)
+    path, test = args.data, args.test_data
+    table = tables.read(path, args.encoding, as_text=True)
+    text, label = columns(table, path, args.text, args.label)
     check_rows(table, path, text, label)
     names = sorted(set(table[label]))
     check_data.classes(table[label], f"column {label!r} of {path}", LEAST)
@@ -69,7 +66,7 @@ def from_table(
 
     found = {"train": table}
     if test:
-        found["test"] = tables.read(test, encoding, as_text=True)
+        found["test"] = tables.read(test, args.encoding, as_text=True)
         check_rows(found["test"], test, text, label)
         unknown = found["test"].index[~found["test"][label].isin(names)]
         if len(unknown):
@@ -77,7 +74,7 @@ def from_table(
                 f"{test}, row {unknown[0] + 1}: {found['test'][label][unknown[0]]!r} is none of "
                 f"the classes of {path}: {', '.join(names)}."
             )
-    return {split: part(table) for split, table in found.items()}, names
+    return split({name: part(table) for name, table in found.items()}, names, args.seed), names
 
 
 def columns(
@@ -90,7 +87,7 @@ def columns(
     distinct = table.nunique()
     long = table.apply(lambda column: column.str.len().mean() >= 15)
     others = [name for name in table if name not in (text, label)]
-    texts = [text] if text else [n for n in others if long[n] and 2 * distinct[n] > len(table)]
+    texts = [text] if text else [n for n in others if long[n] and distinct[n] > len(table) / LEAST]
     labels = [label] if label else [n for n in others if 2 <= distinct[n] <= len(table) / LEAST]
     if len(texts) != 1 or len(labels) != 1:
         raise SystemExit(
