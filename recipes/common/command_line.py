@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import errno
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -192,6 +193,14 @@ def seed(text: str) -> int:
     if not 0 <= number < 2**31:
         raise argparse.ArgumentTypeError(f"must not be below 0 or above 2³¹ − 1, got {number}")
     return number
+
+
+def shares(text: str) -> list[float]:
+    """An argument of three shares that make up one whole, as 0.7,0.1,0.2."""
+    shares = [float(x) for x in text.split(",")]
+    if len(shares) != 3 or min(shares) <= 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6):
+        raise argparse.ArgumentTypeError(f"must be three shares with a sum of 1, got {text}")
+    return shares
 
 
 def file(text: str) -> Path:

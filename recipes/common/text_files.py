@@ -1,6 +1,7 @@
 """Text files as strings: gzip is unpacked, and what is in another encoding is refused."""
 
 import gzip
+import re
 from pathlib import Path
 
 
@@ -35,3 +36,26 @@ def read(path: Path, encoding: str | None = None) -> str:
             f"). Say what it is in, for example --encoding {likely}; or save it as UTF-8."
         ) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def refuse_unspaced(path: Path, text: str) -> None:
+    """Ends the program if most of `text` is in a script that spaces don't split into words."""
+    text = text[:100_000]
+    letters = len(re.findall(r"[^\W\d_]", text)) or 1
+    for languages, script, longest, splitter in (
+        ("Chinese or Japanese", r"[\u3040-\u30ff\u3400-\u9fff]+", 4, "jieba or fugashi"),
+        (
+            "Thai, Lao, Burmese or Khmer",
+            r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]+",
+            9,
+            "pythainlp",
+        ),
+    ):
+        runs = re.findall(script, text)
+        in_script = sum(map(len, runs))
+        if in_script > letters / 3 and in_script / len(runs) > longest:
+            raise SystemExit(
+                f"{path} is {languages}, it seems, with no spaces between words, and words are "
+                f"what is learned. Split it first, for example with {splitter}, and write the "
+                "words with spaces between them."
+            )

@@ -1,4 +1,4 @@
-"""Word vectors in word2vec's text format, and layers that start from them.
+"""Word vectors in word2vec's text format, for TensorBoard, and as layers that start from them.
 
 The first line says how many words and how many numbers for each; every other line is a
 word and its numbers, with a space between.
@@ -22,6 +22,22 @@ def write(path: Path, words: list[str], vectors: np.ndarray) -> None:
                 file.write(f"{word} {' '.join(f'{x:.6g}' for x in vector.tolist())}\n")
 
     files.write(path, lines)
+
+
+def write_projector(folder: Path, words: list[str], vectors: np.ndarray) -> None:
+    """What TensorBoard's Embedding Projector shows: a checkpoint, labels, and where they are."""
+    import tensorflow as tf  # not above: arguments are read before TensorFlow is imported
+    from tensorboard.plugins import projector
+
+    folder.mkdir(parents=True, exist_ok=True)
+    # Found by the file "checkpoint" beside it, wherever the folder is moved to.
+    tf.train.Checkpoint(vectors=tf.Variable(vectors)).save(str(folder / "vectors.ckpt"))
+    (folder / "metadata.tsv").write_text("\n".join(words) + "\n", "utf-8")
+    config = projector.ProjectorConfig()
+    config.embeddings.add(
+        tensor_name="vectors/.ATTRIBUTES/VARIABLE_VALUE", metadata_path="metadata.tsv"
+    )
+    projector.visualize_embeddings(str(folder), config)
 
 
 def read(path: Path, wanted: set[str] | None = None) -> tuple[list[str], np.ndarray]:
