@@ -33,7 +33,7 @@ def parser(
         epochs: For each dataset, the first being the default, how long to train.
         cell: The default cell; None where there is no recurrent network.
         other: How long to train on other data: a file of the user's (the recipe adds the
-            argument `--data`), or another dataset.
+            argument `--data`), or another dataset. None: `args.epochs` is left to the recipe.
         any_dataset: Whether `--dataset` takes other names too.
     """
     default = next(iter(epochs))
@@ -47,7 +47,7 @@ def parser(
         add("--cell", choices=CELLS, default=cell, help=f"the recurrent cell; default: {cell}")
     run = "DATASET-CELL" if cell else "DATASET"
     lengths = [f"{n} on {name}" for name, n in epochs.items()]
-    lengths += [f"{other} on other data"] if other else []
+    lengths += [f"{other or 'by their size'} on other data"] if other or any_dataset else []
     add("--epochs", type=positive, help=f"default: {', '.join(lengths)}")
     add("--steps", type=positive, help="batches an epoch, for a quick try; default: all")
     add("--seed", type=seed, default=0, help="default: 0")
@@ -172,7 +172,7 @@ def end_of_stopped(args: argparse.Namespace) -> None:
     if "epochs" in args:  # it trains, and keeps its epochs
         from recipes.common import training
 
-        epoch = min(training.epochs_done(args.output) + 1, args.epochs)
+        epoch = min(training.epochs_done(args.output) + 1, args.epochs or 1)
         again = "The same command, without --restart," if args.restart else "The same command"
         message += f" {again} goes on from epoch {epoch}."
     print(message, file=sys.stderr)

@@ -26,7 +26,14 @@ def curves(path: Path, history: dict[str, list[float]], best_epoch: int) -> None
 
 
 def confusion(path: Path, matrix: np.ndarray, names: list[str], title: str) -> None:
-    """A confusion matrix: rows are the truth, each coloured by its share."""
+    """A confusion matrix: rows are the truth, each coloured by its share.
+
+    Of more than 40 classes, it shows the 40 most frequent.
+    """
+    if len(names) > 40:
+        title += f"\n(the 40 most frequent of {len(names)})"
+        most = np.sort(np.argsort(-matrix.sum(axis=1), kind="stable")[:40])
+        matrix, names = matrix[np.ix_(most, most)], [names[i] for i in most]
     size = max(4, 0.55 * len(names))
     figure, axis = plt.subplots(figsize=(size + 1, size))
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)

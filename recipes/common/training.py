@@ -23,7 +23,17 @@ from recipes.common import files
 
 # Where things lie, and what is asked in the end, does not make a run another one: what was
 # read counts by its content.
-PLACES = ("output", "saved_models", "keep", "restart", "data", "questions", "analogy", "words")
+PLACES = (
+    "output",
+    "saved_models",
+    "keep",
+    "restart",
+    "data",
+    "test_data",
+    "questions",
+    "analogy",
+    "words",
+)
 
 
 def begin(args: argparse.Namespace, *data, extendable: bool = False) -> None:
@@ -47,6 +57,11 @@ def begin(args: argparse.Namespace, *data, extendable: bool = False) -> None:
         refuse_another(kept, args)
     # A run that goes on must not draw what it drew in its first epoch again.
     keras.utils.set_random_seed(args.seed + epochs_done(args.output))
+
+
+def enough_epochs(examples: int, batch: int, batches: int) -> int:
+    """How long to train on data of a size not known before: `batches`, in 4 to 60 epochs."""
+    return min(60, max(4, math.ceil(batches * batch / examples)))
 
 
 def refuse_another(kept: dict, args: argparse.Namespace) -> None:
