@@ -138,8 +138,8 @@ def load_own(args: argparse.Namespace) -> tuple[time_series.Series, tuple[int, i
     if constant:
         print(f"Dropped, as they never change in the training part: {', '.join(constant)}.")
         left = [data.channels[i] for i in kept]
-        filled = {name: n for name, n in data.filled.items() if name in left}
-        data = data._replace(values=data.values[:, kept], channels=left, filled=filled)
+        filled = {name: data.filled[name] for name in left if name in data.filled}
+        data = time_series.Series(data.values[:, kept], left, data.dates, data.step, filled)
     return data, ends
 
 

@@ -422,7 +422,7 @@ def learn(path, folder):
 def test_a_text_in_another_encoding_is_refused(tmp_path):
     path = tmp_path / "text.txt"
     path.write_bytes("one\nein schöner Tag\n".encode("latin-1"))
-    with pytest.raises(SystemExit, match="line 2, is not in UTF-8.*--encoding latin-1"):
+    with pytest.raises(SystemExit, match=r"line 2, is not in UTF-8.*--encoding latin-1"):
         learn(path, tmp_path)
     (line, *_) = word_embeddings.read_own([path], "latin-1").skip(1).as_numpy_iterator()
     assert line.decode() == "ein schöner Tag"
