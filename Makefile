@@ -14,8 +14,8 @@ demo: .venv/ready
 	$(BIN)/python recipes/pos_tagging.py --dataset sample \
 	    --output $(DEMO) --saved-models $(DEMO)/saved_models
 	@echo "Asking the exported SavedModel, from a process that knows only TensorFlow:"
-	@TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python serving/query.py $(DEMO)/saved_models/pos_tagging \
-	    "I saw a saw." "You can can a can."
+	@$(BIN)/python serving/query.py $(DEMO)/saved_models/pos_tagging \
+	    "I saw a saw." "You can can a can." 2> $(DEMO)/query.log || (cat $(DEMO)/query.log; false)
 
 test: .venv/ready-to-test
 	$(BIN)/ruff check .

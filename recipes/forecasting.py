@@ -47,9 +47,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--frequency", help="15min, h, D, B, W, M, …; default: as found in the dates")
     add("--encoding", help="of --data; default: UTF-8")
     add("--season", type=number, help="steps after which it repeats; default: by the frequency")
-    sizes = "seasons; of etth1 and sample: 96"
-    add("--lookback", type=number, help=f"steps read; default: 4 {sizes}")
-    add("--horizon", type=number, help=f"steps forecast; default: 1 {sizes}")
+    add("--lookback", type=number, help="steps read; default: 4 seasons, known data: 96")
+    add("--horizon", type=number, help="steps forecast; default: 1 season, known data: 96")
     add("--streaming", action="store_true", help="read step by step, and export a stream")
     args = command_line.parse(parser, argv)
     if args.data and args.dataset == "sample":
@@ -340,9 +339,9 @@ def main(args: argparse.Namespace) -> None:
     window, truth = (x[:1] for x in next(iter(test)))
     predicted = served["serving_default"][0](window)["forecast"]
     title = f"{args.output.name}: the first window of the test part"
-    picture, truth = args.output / "forecast.png", truth[0] * std + mean
     dates = data.dates[validation_end - args.lookback : validation_end + args.horizon]
-    pictures.forecast(picture, window[0], truth, predicted[0], data.channels, title, dates)
+    drawn = window[0], truth[0] * std + mean, predicted[0], data.channels, title, dates
+    pictures.forecast(args.output / "forecast.png", *drawn)
     print(f"Exported to {version}; pictures and metrics are in {args.output}.")
 
 
