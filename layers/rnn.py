@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from layers import recurrence
+from layers import private_apis, recurrence
 from layers.cell import Cell, warn_if_unregistered
 from layers.recurrence import IMPLEMENTATIONS
 
@@ -92,6 +92,7 @@ class RNN(keras.layers.RNN):
             for cell in self._cells:
                 _ = cell.state_sizes  # which are checked
         super().build(sequences_shape, initial_state_shape)
+        private_apis.make_global_seed()
         if self._all_ours:
             features = {-1: sequences_shape[-1]}
             self.input_spec = keras.layers.InputSpec(ndim=3, axes=features)

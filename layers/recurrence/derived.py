@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from layers.recurrence import loop
 from layers.recurrence.step import Gradients, Step
-from layers.recurrence.vjp import vjp
+from layers.recurrence.vjp import vjp, wide
 
 
 class Passes(NamedTuple):
@@ -35,7 +35,7 @@ class Passes(NamedTuple):
             states; what `backward` needs).
         backward: A function of (weights, given, length, what that kept, [dy] or [], the
             gradients of the last states). Returns the gradients (of the inputs of these steps;
-            the initial states; the floating constants; the weights `used`, in the type `_wide`).
+            the initial states; the floating constants; the weights `used`, in the type `wide`).
     """
 
     used: list[int]
@@ -131,7 +131,7 @@ def passes(step: Step, gradients: Gradients, return_sequences: bool, loops: tupl
         dw = {}
         for k, d in itertools.chain(*shares):
             if d is not None:
-                d = tf.cast(d, _wide(d.dtype))
+                d = tf.cast(d, wide(d.dtype))
                 dw[k] = dw[k] + d if k in dw else d
         return d_inputs, ds, dc, [tf.ensure_shape(dw[k], weights[k].shape) for k in gradients.used]
 
@@ -186,8 +186,8 @@ def loops_of(step: Step, gradients: Gradients, by_xla: bool) -> tuple[Callable, 
         dxs = _empty(size, ds[0], x.shape[2])
         dps = [_empty(size, ds[0], p.size) for p in others]
         operands = [_empty(size, ds[0], p.operand_size) for p in products if p.state is None]
-        dw = [tf.zeros_like(weights[k], _wide(weights[k].dtype)) for k in direct]
-        dc = [tf.zeros_like(c, _wide(c.dtype)) for c in constants]
+        dw = [tf.zeros_like(weights[k], wide(weights[k].dtype)) for k in direct]
+        dc = [tf.zeros_like(c, wide(c.dtype)) for c in constants]
         # Transposed here, once, a matrix is used in XLA's loop as it lies in memory.
         transposed = [[turned(block) for block in blocks] for blocks in cut(weights)]
 
@@ -243,8 +243,3 @@ def _read_apart(xs, t, length):
     # gates. Fused, LLVM does not vectorize them, for the index t inside.
     x = xs.read(t)
     return x / tf.cast(t < length, x.dtype)
-
-
-def _wide(dtype):
-    """The type to sum up many gradients in."""
-    return dtype if dtype == tf.float64 else tf.float32

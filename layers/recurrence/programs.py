@@ -1,6 +1,6 @@
 """What XLA compiles, made once for all cells that compute the same.
 
-Tracing a cell is quick; making a program of it is not. So programs are kept by what was
+To trace a step is quick; to make a program of it is not. So programs are kept by what was
 traced (`Step.key`): two directions, two layers or two models share them, and so do all
 batches, for they take any number of rows.
 """
@@ -44,7 +44,8 @@ def training(
             shapes.
     """
     length = given.inputs.shape[0]
-    specs = _specs(step, weights, given, parts.size_of(length))
+    of_part = _specs(step, weights, given, parts.size_of(length))
+    of_all = _specs(step, weights, given, length)
 
     def make():
         gradients = step.gradients
@@ -52,18 +53,19 @@ def training(
         if why_not:
             return why_not
         run, run_back = derived.loops_of(step, gradients, by_xla=True)
-        run = _Program(run, specs)
+        run = _Program(run, of_part, xla=True)
         states, kept = run.returns
-        dy = [kept[0][0]] if return_sequences else []
-        dy = [tf.TensorSpec((specs[1].inputs.shape[0], *d.shape[1:]), d.dtype) for d in dy]
-        return gradients, run, _Program(run_back, (*specs, kept, dy, states))
+        dy = [tf.TensorSpec((of_part[1].inputs.shape[0], *kept[0][0].shape[1:]), kept[0][0].dtype)]
+        dy = dy * return_sequences
+        run_back = _Program(run_back, (*of_part, kept, dy, states), xla=True)
+        passes = derived.passes(step, gradients, return_sequences, (run, run_back))
+        used, forward, backward = parts.in_parts(passes, return_sequences, length, kept)
+        # What surrounds the programs is traced once too.
+        forward = _Program(forward, of_all)
+        dy, states, kept = forward.returns
+        return derived.Passes(used, forward, _Program(backward, (*of_all, kept, dy, states)))
 
-    made = _kept(("training", step.key, return_sequences, *_signature(specs)), make)
-    if isinstance(made, str):
-        return made
-    gradients, *loops = made
-    used, *both = derived.passes(step, gradients, return_sequences, loops)
-    return derived.Passes(used, *parts.in_parts(*both, length))
+    return _kept(("training", step.key, return_sequences, *_signature(of_all)), make)
 
 
 def inference(step: Step, return_sequences: bool, weights: list, given: Given) -> Callable | str:
@@ -75,7 +77,7 @@ def inference(step: Step, return_sequences: bool, weights: list, given: Given) -
 
     def make():
         plain = loop.recurrence(step.cell, step.training, return_sequences, block=1)
-        return _Program(plain, specs)
+        return _Program(plain, specs, xla=True)
 
     return _kept(("inference", step.key, return_sequences, *_signature(specs)), make)
 
@@ -109,20 +111,20 @@ def _kept(key, make):
 
 
 class _Program:
-    """A function of nested tensors and Nones, traced and handed to XLA.
+    """A function of nested tensors and Nones, traced once, and called in any graph.
 
     Attributes:
         returns: What it returns, as specs.
     """
 
-    def __init__(self, function, specs):
+    def __init__(self, function, specs, xla=False):
         def flat(*tensors):
             found = function(*_filled(specs, tensors))
             self.returns = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), found)
             return tf.nest.flatten(found)
 
         flat_specs = [s for s in tf.nest.flatten(specs) if s is not None]
-        compiled = tf.function(flat, jit_compile=True, autograph=False)
+        compiled = tf.function(flat, jit_compile=xla or None, autograph=False)
         # In a thread of its own, for it belongs to no graph, tape or strategy that is here now.
         with concurrent.futures.ThreadPoolExecutor(1) as thread:
             tracing = thread.submit(compiled.get_concrete_function, *flat_specs)

@@ -60,7 +60,7 @@ def in_equal_parts(execute: Callable, cut: bool) -> Callable:
     """`execute`, a function of (weights, given), batch first, for as few shapes as can be.
 
     A batch is padded: to an even number of rows if it is to be cut, and to one of a few sizes
-    if their number is not known. The padding is a copy of the first row, for what a cell makes
+    if their number is not known. The padding is copies of the last row, for what a cell makes
     of zeros need not be finite.
 
     Args:
@@ -77,13 +77,13 @@ def in_equal_parts(execute: Callable, cut: bool) -> Callable:
 
         if known is None:
             size = tf.gather(SIZES, tf.searchsorted(SIZES, [-(-rows // parts)])[0]) * parts
+            size *= tf.cast(rows > 0, tf.int32)  # without any row there is none to copy
+        elif known % parts:
+            size = known + 1
         else:
-            size = -(-known // parts) * parts
-        if known is not None and size == known:
             return execute_all(weights, given)
-        # Without any row there is none to copy, and no gradient.
-        weights = [tf.where(rows > 0, w, tf.stop_gradient(w)) for w in weights]
-        found = execute_all(weights, given.map_rows(lambda t: _filled(t, rows, size)))
+        source = tf.minimum(tf.range(size), rows - 1)
+        found = execute_all(weights, given.map_rows(lambda t: _filled(t, source, rows)))
         return tf.nest.map_structure(lambda t: _first(t, rows, known), found)
 
     return padded_and_cut
@@ -106,13 +106,14 @@ def _halves(execute, weights, given):
     return tf.nest.map_structure(lambda *both: tf.concat(both, axis=0), *results)
 
 
-def _filled(t, rows, size):
-    """`t`, of so many `rows`, with copies of its first up to `size`."""
-    shape = tf.concat([[1], tf.shape(t)[1:]], 0)
-    first = tf.concat([t[:1], tf.ones(shape, t.dtype)], 0)[:1]
-    copies = tf.stop_gradient(tf.repeat(first, size - rows, axis=0))  # nothing comes back from them
-    t = tf.concat([t, copies], 0)
-    return tf.ensure_shape(t, (size if isinstance(size, int) else None, *t.shape[1:]))
+def _filled(t, source, rows):
+    """The rows `source` of `t`, which are all its `rows` and further ones."""
+
+    @tf.custom_gradient
+    def filled(t):
+        return tf.gather(t, source), lambda dy: dy[:rows]  # nothing comes back from copies
+
+    return filled(t) if t.dtype.is_floating else tf.gather(t, source)
 
 
 def _first(t, rows, known):

@@ -51,7 +51,6 @@ class Step:
     def __init__(self, cell: Cell, training: bool, weights: list[tf.Tensor], given: Given):
         self.cell, self.training = cell, training
         self._weights = [tf.TensorSpec(w.shape, w.dtype) for w in weights]
-        private_apis.make_global_seed()
         count, rows = len(cell.weights), given.inputs.shape[0]
         try:
             self._trace(_one_step(given, None))

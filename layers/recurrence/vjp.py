@@ -13,3 +13,8 @@ def vjp(function: Callable, arguments, dy):
         tape.watch(arguments)
         y = function(*arguments)
     return tape.gradient(y, arguments, dy)
+
+
+def wide(dtype: tf.DType) -> tf.DType:
+    """The type to sum up many gradients in."""
+    return dtype if dtype == tf.float64 else tf.float32
