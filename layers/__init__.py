@@ -16,6 +16,7 @@ from layers.cells.zoneout_lstm import ZoneoutLSTM, ZoneoutLSTMCell
 from layers.exchange import checks  # noqa: F401
 from layers.exchange.from_torch import weights_from_torch
 from layers.exchange.streaming import streaming_model, streaming_signatures
+from layers.explain import explain
 from layers.rnn import RNN, CellLayer
 
 if keras.backend.backend() != "tensorflow":
@@ -47,6 +48,7 @@ __all__ = [
     "SimpleRNNCell",
     "ZoneoutLSTM",
     "ZoneoutLSTMCell",
+    "explain",
     "streaming_model",
     "streaming_signatures",
     "weights_from_torch",

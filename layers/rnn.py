@@ -13,7 +13,7 @@ from keras import ops
 
 from layers import private_apis, recurrence
 from layers.cell import Cell, warn_if_unregistered
-from layers.recurrence import IMPLEMENTATIONS
+from layers.recurrence import IMPLEMENTATIONS, plans
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -79,7 +79,8 @@ class RNN(keras.layers.RNN):
         )
         if self._all_ours:
             self.input_spec = keras.layers.InputSpec(ndim=3)
-            self.supports_jit = False  # it has XLA compile what is worth it; `fit` need not
+            if all(plans.runs_on_cudnn(cell) for cell in self._cells):
+                self.supports_jit = False  # as Keras's: XLA knows nothing of cuDNN
         if recurrence not in (None, *IMPLEMENTATIONS):
             raise ValueError(
                 "Received an invalid value for argument `recurrence`, expected None or one of "

@@ -50,7 +50,7 @@ class Call:
             *(cell, training, unroll, return_sequences, weights, given),
             eager=tf.executing_eagerly(),
             in_xla=private_apis.inside_xla(),
-            on_gpu=bool(tf.config.list_logical_devices("GPU")),
+            on_gpu=there_is_a_gpu(),
             alone=rows.may_cut(),
         )
         if call.eager:
@@ -201,11 +201,12 @@ def by_xla(call: Call, asked: str | None) -> Plan | str:
     if isinstance(found, str):
         return found
     if call.training:
-        execute = derived.recurrence(step, call.return_sequences, found)
+        passes, sizes = found
+        execute = derived.recurrence(step, call.return_sequences, passes)
 
         def run(batch_first):
             whole = batch_first(execute, False)
-            return whole if call.depends else rows.in_equal_parts(whole, call.cuts)
+            return whole if call.depends else rows.in_equal_parts(whole, call.cuts, sizes)
 
         what = "a backward pass of its own, compiled by XLA"
     else:
@@ -257,6 +258,15 @@ def _rows(call):
     if call.cuts:
         return f"; from {rows.FEW} rows on in two halves"
     return f"; the batch whole ({call.depends})" if call.depends else ""
+
+
+def there_is_a_gpu() -> bool:
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
+def runs_on_cudnn(cell: Cell) -> bool:
+    """Whether cuDNN has this cell, and there is a GPU to run it."""
+    return bool(cell.cudnn_mode) and not cell.recurrent_dropout and there_is_a_gpu()
 
 
 _looked_at = weakref.WeakKeyDictionary()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from layers import private_apis
-from layers.recurrence import derived, loop, parts
+from layers.recurrence import derived, loop, parts, rows
 from layers.recurrence.given import Given
 from layers.recurrence.step import Step
 
@@ -36,8 +36,8 @@ def refusal(operations: set[str]) -> str | None:
 
 def training(
     step: Step, return_sequences: bool, weights: list, given: Given
-) -> derived.Passes | str:
-    """`derived.passes`, their loops compiled by XLA; or why they can't be.
+) -> tuple[derived.Passes, rows.Sizes] | str:
+    """`derived.passes`, their loops compiled by XLA, and the sizes to pad to; or why not.
 
     Args:
         weights, given: Those of the call (inputs and mask time first), for their types and
@@ -63,7 +63,8 @@ def training(
         # What surrounds the programs is traced once too.
         forward = _Program(forward, of_all)
         dy, states, kept = forward.returns
-        return derived.Passes(used, forward, _Program(backward, (*of_all, kept, dy, states)))
+        backward = _Program(backward, (*of_all, kept, dy, states))
+        return derived.Passes(used, forward, backward), _apart(rows.Sizes)
 
     return _kept(("training", step.key, return_sequences, *_signature(of_all)), make)
 
@@ -84,13 +85,13 @@ def inference(step: Step, return_sequences: bool, weights: list, given: Given) -
 
 def _specs(step, weights, given, length):
     """Of weights, of what is given, of so many steps and any number of rows, and of a length."""
-    rows = None if step.dependent is None else given.inputs.shape[1]
+    batch = None if step.dependent is None else given.inputs.shape[1]
     first = given._replace(inputs=None, mask=None).map_rows(
-        lambda t: tf.TensorSpec((rows, *t.shape[1:]), t.dtype)
+        lambda t: tf.TensorSpec((batch, *t.shape[1:]), t.dtype)
     )
     columns = given.inputs.shape[2] if step.projects else step.x_size
-    inputs = tf.TensorSpec((length, rows, columns), given.inputs.dtype)
-    mask = None if given.mask is None else tf.TensorSpec((length, rows), tf.bool)
+    inputs = tf.TensorSpec((length, batch, columns), given.inputs.dtype)
+    mask = None if given.mask is None else tf.TensorSpec((length, batch), tf.bool)
     weights = [tf.TensorSpec(w.shape, w.dtype) for w in weights]
     return weights, first._replace(inputs=inputs, mask=mask), tf.TensorSpec((), tf.int32)
 
@@ -125,14 +126,17 @@ class _Program:
 
         flat_specs = [s for s in tf.nest.flatten(specs) if s is not None]
         compiled = tf.function(flat, jit_compile=xla or None, autograph=False)
-        # In a thread of its own, for it belongs to no graph, tape or strategy that is here now.
-        with concurrent.futures.ThreadPoolExecutor(1) as thread:
-            tracing = thread.submit(compiled.get_concrete_function, *flat_specs)
-            self._run = tracing.result()
+        self._run = _apart(compiled.get_concrete_function, *flat_specs)
 
     def __call__(self, *arguments):
         tensors = [t for t in tf.nest.flatten(arguments) if t is not None]
         return tf.nest.pack_sequence_as(self.returns, self._run(*tensors))
+
+
+def _apart(function, *arguments):
+    """What a function returns in a thread of its own: where no graph, tape or strategy is."""
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        return thread.submit(function, *arguments).result()
 
 
 def _filled(specs, tensors):

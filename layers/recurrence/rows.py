@@ -11,9 +11,6 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 
 FEW = 16  # rows; fewer are faster in one loop
-# XLA compiles anew for each shape, so a number of rows that is not known beforehand is
-# padded to one of these.
-SIZES = sorted([2**k for k in range(3, 31)] + [3 * 2**k for k in range(2, 30)])
 _whole = contextvars.ContextVar("whole", default=False)
 
 
@@ -56,7 +53,35 @@ def in_halves(execute: Callable, always: bool = False) -> Callable:
     return cut_or_whole
 
 
-def in_equal_parts(execute: Callable, cut: bool) -> Callable:
+class Sizes:
+    """The numbers of rows that there are programs for, of those that a batch can be padded to.
+
+    XLA compiles anew for each. So a batch that is smaller than others, as the last of an epoch
+    is, gets their size; only a size that comes up often, or that others are far from, is worth
+    a program of its own.
+    """
+
+    ALL = sorted([2**k for k in range(3, 31)] + [3 * 2**k for k in range(2, 30)])
+    OFTEN = 16  # times
+    FAR = 4  # times the size
+
+    def __init__(self):
+        with tf.device("CPU:0"):
+            self.asked_for = tf.Variable(tf.zeros(len(self.ALL), tf.int32), trainable=False)
+
+    def take(self, rows: tf.Tensor) -> tf.Tensor:
+        """A size for so many rows."""
+        least = tf.searchsorted(self.ALL, [rows])
+        asked = self.asked_for.scatter_nd_add(least[:, None], tf.ones(1, tf.int32))
+        sizes = tf.constant(self.ALL)
+        least_size = tf.gather(sizes, least[0])
+        fits = (asked >= self.OFTEN) & (sizes >= least_size) & (sizes // self.FAR < least_size)
+        taken = tf.where(tf.reduce_any(fits), tf.argmax(fits, output_type=tf.int32), least[0])
+        self.asked_for.scatter_nd_add(taken[None, None], [self.OFTEN])
+        return tf.gather(sizes, taken)
+
+
+def in_equal_parts(execute: Callable, cut: bool, sizes: Sizes) -> Callable:
     """`execute`, a function of (weights, given), batch first, for as few shapes as can be.
 
     A batch is padded: to an even number of rows if it is to be cut, and to one of a few sizes
@@ -65,6 +90,7 @@ def in_equal_parts(execute: Callable, cut: bool) -> Callable:
 
     Args:
         cut: Whether to run it in halves.
+        sizes: Those that the number of rows of one part is brought to, if it is not known.
     """
 
     def padded_and_cut(weights, given):
@@ -76,7 +102,7 @@ def in_equal_parts(execute: Callable, cut: bool) -> Callable:
             return _halves(execute, weights, given) if halved else execute(weights, given)
 
         if known is None:
-            size = tf.gather(SIZES, tf.searchsorted(SIZES, [-(-rows // parts)])[0]) * parts
+            size = sizes.take(-(-rows // parts)) * parts
             size *= tf.cast(rows > 0, tf.int32)  # without any row there is none to copy
         elif known % parts:
             size = known + 1
