@@ -333,11 +333,20 @@ class Cell(keras.Layer):
             ValueError, TypeError: If it is not, with what came and what was expected.
         """
         further = (list(constants),) if self.takes_constants else ()
-        try:
+        with self.explained():
             new = self.update(x, states, dot, *further)
-        except (ValueError, AttributeError) as error:
-            raise self._explained(error) from error
         return self._checked(new, states)
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Inside, the errors that a cell's own code is likely to raise say what is missing."""
+        try:
+            yield
+        except (ValueError, AttributeError) as error:
+            explained = self._explained(error)
+            if explained is error:
+                raise
+            raise explained from error
 
     def _explained(self, error):
         name, sizes = type(self).__name__, self.state_size

@@ -214,6 +214,8 @@ class RNN(keras.layers.RNN):
 
     def _check_constants(self, constants, sequences):
         takers = [type(cell).__name__ for cell in self._cells if cell.takes_constants]
+        if constants is not None and not isinstance(constants, (list, tuple)):
+            raise ValueError(f"`{self.name}` got a tensor as `constants`, expected a list of them.")
         if takers and not constants:
             raise ValueError(
                 f"`{self.name}` needs `constants`, for `{takers[0]}` reads them in every step: "
@@ -224,8 +226,6 @@ class RNN(keras.layers.RNN):
                 f"`{self.name}` got `constants`, and `{type(self._cells[0]).__name__}.update` has "
                 "no argument of that name: `def update(self, x, states, dot, constants)`."
             )
-        if constants is not None and not isinstance(constants, (list, tuple)):
-            raise ValueError(f"`{self.name}` got a tensor as `constants`, expected a list of them.")
         constants = [tf.convert_to_tensor(c) for c in constants or ()]
         for i, c in enumerate(constants):
             rows = tf.TensorShape(c.shape)[:1]

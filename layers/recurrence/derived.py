@@ -55,24 +55,31 @@ def recurrence(step: Step, return_sequences: bool, passes: Passes) -> Callable:
             given = given._replace(inputs=x)
         length = tf.shape(given.inputs)[0]
 
-        def in_a_plain_loop(weights, *differentiable):
-            outputs, last = plain(weights, given.replaced(*differentiable))
-            return [outputs, *last]
-
         @tf.custom_gradient
         def run(*arguments):
             # A tape outside would record the loops too, in vain, if it were not for this.
             weights, *differentiable = _still(arguments)
-            given_still = given.replaced(*differentiable)
-            outputs, last, kept = passes.forward(weights, given_still, length)
+            outputs, last, kept = passes.forward(weights, given.replaced(*differentiable), length)
 
+            def gradient(*upstream):
+                # Copies, for this may be traced in another graph, and a second derivative in a
+                # third, which knows no tensors of the first.
+                own = tf.nest.map_structure(tf.identity, list(arguments))
+                found = derivative(given.map_rows(tf.identity), kept)(own, list(upstream))
+                dw = dict(zip(used, found))
+                return *[dw.get(k) for k in range(len(weights))], *found[len(used) :]
+
+            return (*(outputs or last[:1]), *last), gradient
+
+        def derivative(given, kept):
             # A function of all that it depends on: else a second derivative would miss some.
             @tf.custom_gradient
-            def derivative(arguments, upstream):
+            def derived(arguments, upstream):
                 weights, *differentiable = _still(arguments)
                 dy, *ds = _still(upstream)
                 dy, ds = ([dy], ds) if return_sequences else ([], [ds[0] + dy, *ds[1:]])
                 given_still = given.replaced(*differentiable)
+                length = tf.shape(given.inputs)[0]
                 d_inputs, ds, dc, dw = passes.backward(weights, given_still, length, kept, dy, ds)
                 dw = [tf.cast(d, weights[k].dtype) for k, d in zip(used, dw)]
 
@@ -89,12 +96,11 @@ def recurrence(step: Step, return_sequences: bool, passes: Passes) -> Callable:
 
                 return tf.nest.flatten((dw, d_inputs, ds, dc)), second
 
-            def gradient(*upstream):
-                found = derivative(list(arguments), list(upstream))
-                dw = dict(zip(used, found))
-                return *[dw.get(k) for k in range(len(weights))], *found[len(used) :]
+            def in_a_plain_loop(weights, *differentiable):
+                outputs, last = plain(weights, given.replaced(*differentiable))
+                return [outputs, *last]
 
-            return (*(outputs or last[:1]), *last), gradient
+            return derived
 
         outputs, *last = run(weights, *given.differentiable)
         return outputs, last

@@ -35,7 +35,7 @@ def in_parts(passes, return_sequences: bool, known_length: int | None, kept: tup
 
     def filled(x):
         """Steps of a part, with zeros where there are no more."""
-        if known_length is None or known_length % size:  # else it would but copy
+        if not known_length or known_length % size:  # else it would but copy
             x = padded(x, size)
         return tf.ensure_shape(x, (size, *x.shape[1:]))
 

@@ -81,6 +81,8 @@ def _of_sizes(op, given):
     if op.type in OF_SIZES:
         return SIZE
     (out, *_) = op.outputs or [None]
+    if "Random" in op.type and out is not None and out.shape.rank and out.shape[0] is None:
+        return ROWS  # each number is drawn apart
     filled = op.type in ("Fill", "BroadcastTo") and given[op.type == "Fill"] != SIZE
     # The size goes into the first axis: only there is the result's not known.
     if filled and out.shape.rank and out.shape[0] is None and out.shape[1:].is_fully_defined():

@@ -71,7 +71,7 @@ class Step:
         projection = private_apis.new_graph("project")
         with projection.as_default(), _nothing_assigned():
             weights, inputs, masks = _placeholders((self._weights, given.inputs, given.drops[0]))
-            with cell.constant_weights(weights) as scope:
+            with cell.constant_weights(weights) as scope, cell.explained():
                 x = tf.identity(cell.project(inputs, masks, self.training))
         if any(_place(v, cell.weights) is not None for v in scope.assigned):
             raise NotImplementedError(
