@@ -232,10 +232,14 @@ def test_which_one_runs():
 
     look("eager", "LSTM", True)
     for name in cells:
-        tf.function(lambda: look("training", name, True))()  # noqa: B023
-        tf.function(lambda: look("inference", name, False))()  # noqa: B023
-    tf.function(lambda: look("training, inside XLA", "LSTM", True), jit_compile=True)()
-    tf.function(lambda: look("inference, inside XLA", "LSTM", False), jit_compile=True)()
+        tf.function(lambda: look("training", name, True), autograph=False)()  # noqa: B023
+        tf.function(lambda: look("inference", name, False), autograph=False)()  # noqa: B023
+    tf.function(
+        lambda: look("training, inside XLA", "LSTM", True), autograph=False, jit_compile=True
+    )()
+    tf.function(
+        lambda: look("inference, inside XLA", "LSTM", False), autograph=False, jit_compile=True
+    )()
     assert chosen == {
         ("eager", "LSTM"): "loop",
         **{("training", name): "compiled" for name in cells},

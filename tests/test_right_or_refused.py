@@ -238,6 +238,23 @@ def test_a_penalty_on_the_gradient(way):
     np.testing.assert_allclose(called(way, slope, tf.ones((1, 1, 1))), [[3.0]])  # x + 2 w
 
 
+def test_a_second_derivative_with_both_tapes_outside():
+    layer = layers.SimpleRNN(UNITS, dtype="float64", activation="sin")
+    x, call = batch(2), tf.function(layer)
+    layer(x)
+
+    def curvature(call):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                y = tf.reduce_sum(call(x, training=True))
+            slope = tf.reduce_sum(inner.gradient(y, x) ** 2)
+        return outer.gradient(slope, [x, *[w.value for w in layer.weights]])
+
+    assert_close(curvature(call), curvature(layer))
+
+
 @pytest.mark.parametrize("way", [way for way in WAYS if way != "XLA"])
 @pytest.mark.parametrize("training", [False, True])
 def test_forward_mode(way, training):
@@ -576,9 +593,11 @@ def test_other_mistakes_of_those_who_write_a_cell():
             self.built = True
 
     class Late(layers.SimpleRNNCell):
+        def __init__(self, units, **kwargs):
+            super().__init__(units, **kwargs)
+            self.dense = keras.layers.Dense(units)
+
         def update(self, x, states, dot):
-            if not hasattr(self, "dense"):
-                self.dense = keras.layers.Dense(self.units)
             return (self.dense(states[0]) + x,)
 
     class Square(layers.SimpleRNNCell):

@@ -117,17 +117,19 @@ class Step:
             self.products.append(Product(state, weight, gates, *sizes, is_added))
         self.assigned = sorted({_place(v, cell.weights) for v in scope.assigned} - {None})
         integers = [k for k, s in enumerate(given.states) if not s.dtype.is_floating]
-        if scope.assigned:
-            self.outside = f"it assigns {scope.assigned[0].path}"
+        if self.assigned:
+            self.outside = f"it assigns {cell.weights[self.assigned[0]].path}"
         elif astray:
             self.outside = "it calls `dot` inside of a condition or a loop"
         elif integers:
             self.outside = f"its state {integers[0]} is not floating"
         else:
             self.outside = _outside(graph)
+            if scope.assigned and not self.outside:
+                self.outside = f"it assigns {scope.assigned[0].path}"
         of_rows = [x, *(t for t in tf.nest.flatten(given[1:]) if t is not None)]
         self.dependent = rowwise.fault(graph, of_rows)
-        if scope.assigned:
+        if self.assigned:
             self.dependent = self.outside
         written = [g.as_graph_def() for g in (projection, graph)]
         self.operations = {
