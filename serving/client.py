@@ -123,7 +123,7 @@ class Grpc:
 
 def absent(address: str, why) -> SystemExit:
     return SystemExit(
-        f"No model server answers at {address} ({why}). serving/README.md says how to start one."
+        f"No model server answers at {address} ({why}). docs/serving.md says how to start one."
     )
 
 
