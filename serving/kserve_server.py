@@ -147,10 +147,9 @@ def main() -> None:
     models = [model for model in models if model.ready]
     if not models:
         raise SystemExit(f"There is no SavedModel in {args.saved_models}; a recipe exports one.")
-    server = kserve.ModelServer(
-        http_port=args.http_port, enable_grpc=False, enable_latency_logging=False
-    )
+    server = kserve.ModelServer(http_port=args.http_port, enable_grpc=False)
     log.addFilter(is_news)
+    logging.getLogger("kserve.trace").disabled = True  # two lines of timings for each request
     server.start(models)
 
 
