@@ -468,7 +468,8 @@ def test_the_log_has_a_line_for_each_request(rest_server):
     post(port, {"instances": ["a"]}, "no_such_model")
     lines = log.read_text().splitlines()[before:]
     assert len(lines) == len(requests) + 1, lines
-    assert [line.split()[-1] for line in lines] == ["200", "400", "400", "200", "404"]
+    statuses = [re.search(r'" (\d+)', line)[1] for line in lines]
+    assert statuses == ["200", "400", "400", "200", "404"]
 
 
 # --- What goes wrong -----------------------------------------------------------------------
