@@ -11,7 +11,7 @@ from conftest import REPOSITORY, portable_ops
 
 import layers
 from layers import recurrence
-from layers.recurrence import fused, halves, loop, parts
+from layers.recurrence import fused, loop, parts, rows
 from layers.recurrence.step import Step
 
 FEATURES, UNITS = 3, 4
@@ -33,7 +33,7 @@ CELLS = {
     "IndRNN": lambda **k: layers.IndRNNCell(UNITS, **k),
 }
 # Batch, length, training; None is drawn, for each cell another.
-CALLS = [(1, 1, False), (halves.SPLIT + 1, 7, True), (None, None, False), (None, None, True)]
+CALLS = [(1, 1, False), (rows.FEW + 1, 7, True), (None, None, False), (None, None, True)]
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -128,7 +128,7 @@ def short_parts(monkeypatch):
 @pytest.mark.parametrize("name", [*CELLS, *OWN_CELLS])
 def test_all_are_equal(name, batch, time, training):
     rng = np.random.default_rng([*name.encode(), batch or 0, training])
-    batch = batch or int(rng.integers(1, 2 * halves.SPLIT))
+    batch = batch or int(rng.integers(1, 2 * rows.FEW))
     time = time or int(rng.integers(1, 3 * loop.BLOCK))
     cell = built({**CELLS, **OWN_CELLS}[name](dtype="float64"))
     x = rng.normal(size=(batch, time, FEATURES))
@@ -172,7 +172,7 @@ def test_equal_to_keras(name, implementation, masked):
     ours = getattr(layers, name)(UNITS, recurrence=implementation, **arguments)
     theirs = getattr(keras.layers, name)(UNITS, **arguments)
     rng = np.random.default_rng(3)
-    size = (halves.SPLIT + 1, 2 * loop.BLOCK + 1)
+    size = (rows.FEW + 1, 2 * loop.BLOCK + 1)
     x = tf.constant(rng.normal(size=(*size, FEATURES)).astype("float32"))
     mask = tf.constant(rng.random(size) < 0.7) if masked else None
     states = [tf.constant(rng.normal(size=(size[0], UNITS)).astype("float32")) for _ in range(2)]
@@ -555,9 +555,9 @@ def test_an_exported_model_takes_any_size_and_holds_no_xla(tmp_path, name, in_on
     model.export(tmp_path, verbose=False)
     assert ("BlockLSTMV2" in portable_ops(tmp_path)) == in_one
     loaded = tf.saved_model.load(tmp_path)
-    sizes = [(0, 2), (1, 1), (1, 7), (3, 2), (2, loop.BLOCK), (halves.SPLIT, 2 * loop.BLOCK)]
-    for batch, time in [*sizes, (fused.FEW, 3), (halves.SPLIT + 5, 3)]:
+    sizes = [(0, 2), (1, 1), (1, 7), (3, 2), (2, loop.BLOCK), (rows.FEW, 2 * loop.BLOCK)]
+    for batch, time in [*sizes, (fused.FEW, 3), (rows.FEW + 5, 3)]:
         x = np.random.default_rng(batch).normal(size=(batch, time, FEATURES)).astype("float32")
         np.testing.assert_allclose(loaded.serve(x), model(x), rtol=1e-5, atol=1e-5)
-    for batch in (0, 1, halves.SPLIT):
+    for batch in (0, 1, rows.FEW):
         assert loaded.serve(tf.zeros((batch, 0, FEATURES))).shape == (batch, 0, UNITS)

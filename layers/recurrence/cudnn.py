@@ -21,7 +21,7 @@ from layers.recurrence.fused import at_steps, in_front
 def on_any_device(portable: Callable, on_cudnn: Callable) -> Callable:
     """`portable`, with `on_cudnn` in its place on a GPU.
 
-    Both are functions of (weights, sequences, …), and compute the same.
+    Both are functions of (weights, given), and compute the same.
     """
 
     def execute(*arguments):
@@ -40,7 +40,8 @@ def on_any_device(portable: Callable, on_cudnn: Callable) -> Callable:
 def recurrence(cell: Cell, return_sequences: bool) -> Callable:
     """As `loop.recurrence`, for a cell with a `cudnn_mode`; alone, it has no gradient."""
 
-    def execute(weights, inputs, states, mask, _):
+    def execute(weights, given):
+        inputs, states, mask = given.inputs, given.states, given.mask
         length, rows = tf.unstack(tf.shape(inputs)[:2])
 
         def nothing():

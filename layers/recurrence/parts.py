@@ -14,13 +14,18 @@ KNOWN = 64  # steps, at most, of a part of a known length: its arrays fit a cach
 UNKNOWN = 16  # steps of a part of any other
 
 
+def size_of(known_length: int | None) -> int:
+    """How many steps each part of a sequence has."""
+    if not known_length:
+        return UNKNOWN
+    return math.ceil(known_length / math.ceil(known_length / KNOWN))  # as equal as can be
+
+
 def in_parts(
     forward: Callable, backward: Callable, known_length: int | None
 ) -> tuple[Callable, Callable]:
-    """The two passes, as `derived.passes` describes them, for sequences of any length."""
-    size = UNKNOWN
-    if known_length:
-        size = math.ceil(known_length / math.ceil(known_length / KNOWN))  # as equal as can be
+    """The two passes, as `derived.Passes` describes them, for sequences of any length."""
+    size = size_of(known_length)
     if size == known_length:
         return forward, backward
 
@@ -39,14 +44,16 @@ def in_parts(
     def count(length):
         return tf.maximum(-(-length // size), 1)
 
-    def forward_in_parts(weights, inputs, states, mask, drops, length):
+    def forward_in_parts(weights, given, length):
         def run(part, states):
-            own = steps(inputs, part), states, steps(mask, part)
-            outputs, states, kept = forward(weights, *own, drops, steps_in(part, length))
+            own = given._replace(
+                inputs=steps(given.inputs, part), mask=steps(given.mask, part), states=states
+            )
+            outputs, states, kept = forward(weights, own, steps_in(part, length))
             return states, ([filled(y) for y in outputs], kept)
 
         parts = count(length)
-        states, first = run(0, states)
+        states, first = run(0, list(given.states))
         arrays = _write(_arrays(parts, first), 0, first)
 
         def body(part, states, arrays):
@@ -58,28 +65,29 @@ def in_parts(
         )
         return [array.concat()[:length] for array in outputs], states, kept
 
-    def backward_in_parts(weights, inputs, mask, drops, length, kept, dy, ds):
+    def backward_in_parts(weights, given, length, kept, dy, ds):
         def run(part, ds):
-            own = steps(inputs, part), steps(mask, part)
+            own = given._replace(inputs=steps(given.inputs, part), mask=steps(given.mask, part))
             own_kept = tf.nest.map_structure(lambda array: array.read(part), kept)
             own_dy = [steps(d, part) for d in dy]
-            d_inputs, ds, dw = backward(
-                weights, *own, drops, steps_in(part, length), own_kept, own_dy, ds
+            d_inputs, ds, dc, dw = backward(
+                weights, own, steps_in(part, length), own_kept, own_dy, ds
             )
-            return filled(d_inputs), ds, dw
+            return filled(d_inputs), ds, (dc, dw)
 
         last = count(length) - 1
-        d_inputs, ds, dw = run(last, ds)
+        d_inputs, ds, sums = run(last, ds)
 
-        def body(part, ds, dw, array):
+        def body(part, ds, sums, array):
             d_inputs, ds, more = run(part, ds)
-            return part - 1, ds, [d + m for d, m in zip(dw, more)], array.write(part, d_inputs)
+            sums = tf.nest.map_structure(tf.add, sums, more)
+            return part - 1, ds, sums, array.write(part, d_inputs)
 
         array = _write(_arrays(last + 1, d_inputs), last, d_inputs)
-        _, ds, dw, array = tf.while_loop(
-            lambda part, *_: part >= 0, body, (last - 1, ds, dw, array)
+        _, ds, (dc, dw), array = tf.while_loop(
+            lambda part, *_: part >= 0, body, (last - 1, ds, sums, array)
         )
-        return array.concat()[:length], ds, dw
+        return array.concat()[:length], ds, dc, dw
 
     return forward_in_parts, backward_in_parts
 

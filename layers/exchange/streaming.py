@@ -17,7 +17,7 @@ import tensorflow as tf
 from keras import layers as k
 from keras import ops
 
-from layers import checks
+from layers.exchange import checks
 from layers.rnn import RNN
 
 # What treats each step by itself: layers, and operations of `keras.ops` by their names …
