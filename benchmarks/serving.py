@@ -34,7 +34,7 @@ from recurrence import machine
 
 import layers
 from recipes import forecasting, pos_tagging, sentiment
-from recipes.common import command_line, publishing
+from recipes.common import cells, publishing
 from recipes.common.samples import grammar, reviews
 
 HERE = Path(__file__).parent
@@ -71,13 +71,13 @@ def layers_of_keras():
     def with_keras(cell):
         return lambda units, recurrence=None, **options: cell(units, **options)
 
-    cells = {
+    of_keras = {
         "simple_rnn": with_keras(keras.layers.SimpleRNN),
         "lstm": with_keras(keras.layers.LSTM),
         "gru": with_keras(keras.layers.GRU),
     }
     with (
-        mock.patch.object(command_line, "CELLS", cells),
+        mock.patch.dict(cells.CELLS, of_keras),
         mock.patch.object(layers, "Bidirectional", keras.layers.Bidirectional),
     ):
         yield

@@ -22,13 +22,32 @@ Nothing is exported, for no one has a use for a network that adds.
 """
 
 import argparse
-import json
 import math
 import sys
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from anywhere
+
+from recipes.common import command_line
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = command_line.study_parser("gradient_flow", __doc__)
+    add, whole = parser.add_argument, command_line.positive
+    add("--steps", type=whole, default=2000, help="of training, at most; default: 2000")
+    lengths, pauses = [50, 100, 200, 400], [20, 100, 200]
+    add("--lengths", type=whole, nargs="+", default=lengths, help=f"adding; default: {lengths}")
+    add("--pauses", type=whole, nargs="+", default=pauses, help=f"copying; default: {pauses}")
+    add("--parameters", type=whole, default=5000, help="of every model, about; default: 5000")
+    args = command_line.parse_study(parser, argv)
+    if min(args.lengths) < 2:
+        parser.error("--lengths must be at least 2, for two numbers to be added")
+    return args
+
+
+if __name__ == "__main__":
+    ARGS = command_line.start(arguments)  # before what takes seconds to import
 
 import keras
 import numpy as np
@@ -37,7 +56,7 @@ from keras import ops
 
 import layers
 from recipes import compare_cells
-from recipes.common import command_line, pictures, training
+from recipes.common import files, pictures
 from recipes.common.samples import adding, copying
 
 CONTENDERS = {  # Keras's plain network starts orthogonal; the IRNN is Le et al.'s (2015)
@@ -293,17 +312,8 @@ def largest(score: dict) -> str:
     return "not finite" if None in norms else f"{max(norms):.3g}"
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = command_line.study_parser("gradient_flow", __doc__)
-    add, whole = parser.add_argument, command_line.positive
-    add("--steps", type=whole, default=2000, help="of training, at most; default: 2000")
-    lengths, pauses = [50, 100, 200, 400], [20, 100, 200]
-    add("--lengths", type=whole, nargs="+", default=lengths, help=f"adding; default: {lengths}")
-    add("--pauses", type=whole, nargs="+", default=pauses, help=f"copying; default: {pauses}")
-    add("--parameters", type=whole, default=5000, help="of every model, about; default: 5000")
-    args = command_line.parse_study(parser, argv)
-    if min(args.lengths) < 2:
-        parser.error("--lengths must be at least 2, for two numbers to be added")
+def main(args: argparse.Namespace) -> None:
+    keras.utils.set_random_seed(args.seed)
     args.output.mkdir(parents=True, exist_ok=True)
 
     measured = args.lengths[(len(args.lengths) - 1) // 2]
@@ -347,13 +357,11 @@ def main(argv: list[str] | None = None) -> None:
         }
 
     text = markdown(found)
-    training.write(args.output / "table.md", lambda path: path.write_text(text))
-    training.write(
-        args.output / "metrics.json", lambda path: path.write_text(json.dumps(found, indent=1))
-    )
+    files.write(args.output / "table.md", lambda path: path.write_text(text))
+    files.write_json(args.output / "metrics.json", found)
     pictures.gradient_flow(args.output / "gradient_flow.png", found)
     print(f"\n{text}\nTable, picture and numbers are in {args.output}.")
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main, ARGS)

@@ -34,12 +34,12 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
-from recipes import forecasting, pos_tagging, sentiment, word_embeddings
-from recipes.common import publishing
+from recipes import forecasting, pos_tagging, sentiment
+from recipes.common import publishing, word_search
 
 RECIPES = ["forecasting", "pos_tagging", "sentiment", "word_embeddings"]
 SENTENCES = ["I saw a saw.", "", "Ça, c'est bon 🙂", "The film was good, not bad."]
-SERIES = forecasting.load("sample", None, 0)[0]
+SERIES = forecasting.load("sample", None, 0)[0].values
 INPUTS = {
     "forecasting": SERIES[:192].reshape(2, 96, 3),
     "pos_tagging": SENTENCES,
@@ -70,8 +70,8 @@ def publish_sentiment(folder):
 
 def publish_word_embeddings(folder):
     vectors = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
-    answers = word_embeddings.Answers([f"word{i}" for i in range(20)], vectors, None)
-    publishing.publish(answers, folder, word_embeddings.signatures(answers))
+    answers = word_search.Answers([f"word{i}" for i in range(20)], vectors, None)
+    publishing.publish(answers, folder, word_search.signatures(answers))
 
 
 def publish_sentiment_stream(folder):

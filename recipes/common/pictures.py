@@ -1,8 +1,10 @@
 """What a run is looked at by, as PNG files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
+import matplotlib.dates
 import numpy as np
 
 matplotlib.use("Agg")  # no window: a recipe runs anywhere
@@ -27,7 +29,14 @@ def curves(path: Path, history: dict[str, list[float]], best_epoch: int) -> None
 
 
 def confusion(path: Path, matrix: np.ndarray, names: list[str], title: str) -> None:
-    """A confusion matrix: rows are the truth, each coloured by its share."""
+    """A confusion matrix: rows are the truth, each coloured by its share.
+
+    Of more than 40 classes, it shows the 40 most frequent.
+    """
+    if len(names) > 40:
+        title += f"\n(the 40 most frequent of {len(names)})"
+        most = np.sort(np.argsort(-matrix.sum(axis=1), kind="stable")[:40])
+        matrix, names = matrix[np.ix_(most, most)], [names[i] for i in most]
     size = max(4, 0.55 * len(names))
     figure, axis = plt.subplots(figsize=(size + 1, size))
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -50,22 +59,31 @@ def forecast(
     predicted: np.ndarray,
     channels: list[str],
     title: str,
+    dates: Sequence,
 ) -> None:
     """One window: the past the model saw, then the truth and the forecast, by channel.
 
     Args:
         past: (lookback, channels); truth, predicted: (horizon, channels).
+        channels: Their names; the first eight are drawn.
+        dates: Of past and truth, lookback + horizon of them.
     """
-    figure, axes = plt.subplots(len(channels), 1, figsize=(9, 1.8 * len(channels)), sharex=True)
-    before, after = np.arange(-len(past), 0), np.arange(len(truth))
-    for c, axis in enumerate(np.atleast_1d(axes)):
-        axis.plot(before, past[:, c], color="grey")
-        axis.plot(after, truth[:, c], color="black", label="truth")
+    channels = channels[:8]
+    high = 1 + 1.8 * len(channels)
+    figure, axes = plt.subplots(len(channels), 1, figsize=(9, high), sharex=True, squeeze=False)
+    before, after = dates[: len(past)], dates[len(past) :]
+    for c, axis in enumerate(axes[:, 0]):
+        axis.plot(before, past[:, c], color="grey", label="seen by the model")
+        axis.plot(after, truth[:, c], color="black", label="what came")
         axis.plot(after, predicted[:, c], color="tab:red", label="forecast")
         axis.set_ylabel(channels[c])
-    np.atleast_1d(axes)[0].set_title(title)
-    np.atleast_1d(axes)[0].legend(loc="upper left")
-    np.atleast_1d(axes)[-1].set_xlabel("steps from now")
+    axes[0, 0].set_title(title, loc="left")
+    axes[0, 0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
+    date_axis = axes[-1, 0].xaxis
+    date_axis.set_major_locator(matplotlib.dates.AutoDateLocator())
+    date_axis.set_major_formatter(
+        matplotlib.dates.ConciseDateFormatter(date_axis.get_major_locator())
+    )
     _save(figure, path)
 
 
