@@ -171,7 +171,7 @@ class RNN(keras.layers.RNN):
         for depth, cell in enumerate(self._cells):
             states = initial_state[depth] if stacked else initial_state
             nested = isinstance(states, (list, tuple))
-            states = [ops.convert_to_tensor(s) for s in (states if nested else [states])]
+            states = [tf.convert_to_tensor(s) for s in (states if nested else [states])]
             top = depth == len(self._cells) - 1
             outputs, states = recurrence.run(
                 cell,
@@ -224,7 +224,7 @@ class RNN(keras.layers.RNN):
             )
         if constants is not None and not isinstance(constants, (list, tuple)):
             raise ValueError(f"`{self.name}` got a tensor as `constants`, expected a list of them.")
-        constants = [ops.convert_to_tensor(c) for c in constants or ()]
+        constants = [tf.convert_to_tensor(c) for c in constants or ()]
         for i, c in enumerate(constants):
             rows = tf.TensorShape(c.shape)[:1]
             if not rows.is_compatible_with(tf.TensorShape(sequences.shape)[:1]):

@@ -11,7 +11,8 @@ from conftest import REPOSITORY, portable_ops
 
 import layers
 from layers import recurrence
-from layers.recurrence import fused, loop, parts, rows
+from layers.recurrence import fused, loop, parts, plans, rows
+from layers.recurrence.given import Given
 from layers.recurrence.step import Step
 
 FEATURES, UNITS = 3, 4
@@ -56,7 +57,7 @@ class ScaledCell(layers.SimpleRNNCell):
 
 @keras.saving.register_keras_serializable(package="tests")
 class LowRankCell(layers.SimpleRNNCell):
-    """Two gates, dropout for each, and no weight of the name `recurrent_kernel`."""
+    """Two gates, and no weight of the name `recurrent_kernel`."""
 
     gates = 2
 
@@ -112,7 +113,7 @@ def everything(cell, implementation, x, states, mask, *, training=False, known=T
 
 OWN_CELLS = {
     "kernel made of weights": lambda **k: ScaledCell(UNITS, **k),
-    "low rank": lambda **k: LowRankCell(UNITS, dropout=0.3, recurrent_dropout=0.4, seed=1, **k),
+    "low rank": lambda **k: LowRankCell(UNITS, dropout=0.3, seed=1, **k),
 }
 
 
@@ -160,8 +161,8 @@ def test_a_projection_that_draws_at_random_is_left_out_of_the_loop(implementatio
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
     tensors = [tf.constant(t) for t in (x, *states)]
     weights = cell.weight_values()
-    step = Step(cell, True, weights, tensors[0], tensors[1:], None, (None, None))
-    assert step.repeatable and not step.projects
+    step = Step(cell, True, weights, Given(tensors[0], tensors[1:]))
+    assert step.outside is None and "random" in step.random_projection
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -218,29 +219,31 @@ def test_a_known_length_stays_known(implementation):
 
 
 def test_which_one_runs():
-    lstm, gru = layers.LSTMCell(UNITS), layers.GRUCell(UNITS)
-    peephole = layers.PeepholeLSTMCell(UNITS)
-    chosen = {}
+    cells = {"LSTM": layers.LSTMCell, "GRU": layers.GRUCell, "other": layers.PeepholeLSTMCell}
+    cells = {name: built(cell(UNITS, dtype="float32")) for name, cell in cells.items()}
+    x, chosen = tf.zeros((2, 5, FEATURES)), {}
 
-    def look(key, cell, training):
-        chosen[key] = recurrence.choose(cell, training, unroll=False)
+    def look(where, name, training):
+        cell = cells[name]
+        given = Given(x, [tf.zeros((2, size)) for size in cell.state_sizes])
+        call = plans.Call.here(cell, training, False, True, cell.weight_values(), given)
+        chosen[where, name] = plans.plan(call, None).name
         return tf.constant(0)
 
-    look("eager", lstm, True)
-    tf.function(lambda: look("training", lstm, True))()
-    tf.function(lambda: look("inference, LSTM", lstm, False))()
-    tf.function(lambda: look("inference, GRU", gru, False))()
-    tf.function(lambda: look("inference, another", peephole, False))()
-    tf.function(lambda: look("training, inside XLA", lstm, True), jit_compile=True)()
-    tf.function(lambda: look("inference, inside XLA", lstm, False), jit_compile=True)()
+    look("eager", "LSTM", True)
+    for name in cells:
+        tf.function(lambda: look("training", name, True))()  # noqa: B023
+        tf.function(lambda: look("inference", name, False))()  # noqa: B023
+    tf.function(lambda: look("training, inside XLA", "LSTM", True), jit_compile=True)()
+    tf.function(lambda: look("inference, inside XLA", "LSTM", False), jit_compile=True)()
     assert chosen == {
-        "eager": "loop",
-        "training": "compiled",
-        "inference, LSTM": "fused",
-        "inference, GRU": "fused",
-        "training, inside XLA": "derived",
-        "inference, another": "loop",
-        "inference, inside XLA": "loop",
+        ("eager", "LSTM"): "loop",
+        **{("training", name): "compiled" for name in cells},
+        ("inference", "LSTM"): "fused",
+        ("inference", "GRU"): "fused",
+        ("inference", "other"): "loop",
+        ("training, inside XLA", "LSTM"): "derived",
+        ("inference, inside XLA", "LSTM"): "loop",
     }
 
 
@@ -322,40 +325,46 @@ def test_from_a_persistent_tape_outside(implementation, in_graph):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("short_parts")
 @pytest.mark.parametrize(
     "implementation, training",
     [("loop", True), ("loop", False), ("fused", False), ("derived", True), ("compiled", True)],
 )
-def test_second_derivatives_are_right_or_refused(implementation, training):
+def test_second_derivatives(implementation, training):
     layer = layers.LSTM(UNITS, dtype="float64", recurrence=implementation)
     x = tf.constant(np.random.default_rng(0).normal(size=(2, loop.BLOCK + 2, FEATURES)))
     layer(x)
-
-    @tf.function
-    def twice():
-        with tf.GradientTape() as outer:
-            outer.watch(x)
-            with tf.GradientTape() as inner:
-                inner.watch(x)
-                y = tf.reduce_sum(layer(x, training=training) ** 2)
-            slope = tf.reduce_sum(inner.gradient(y, x) ** 2)
-        return outer.gradient(slope, x)
-
-    if implementation in ("derived", "compiled"):
-        with pytest.raises(NotImplementedError, match='recurrence="loop"'):
-            twice()
-        return
+    kernel = layer.cell.recurrent_kernel.value
 
     def slope(x):
         with tf.GradientTape() as tape:
             tape.watch(x)
-            y = tf.reduce_sum(layer(x) ** 2)
-        return tf.reduce_sum(tape.gradient(y, x) ** 2).numpy()
+            y = tf.reduce_sum(layer(x, training=training) ** 2)
+        return tf.reduce_sum(tape.gradient(y, x) ** 2)
 
-    step = np.zeros(x.shape)
-    step[1, 2, 0] = 1e-5
-    expected = (slope(x + step) - slope(x - step)) / 2e-5
-    np.testing.assert_allclose(twice()[1, 2, 0], expected, rtol=1e-6)
+    @tf.function
+    def twice():
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            found = slope(x)
+        return tape.gradient(found, [x, kernel])
+
+    def moved(where):
+        """The difference quotient of a step in x or in the kernel."""
+        values = []
+        for size in (1e-5, -1e-5):
+            step, old = np.zeros(x.shape), kernel.numpy()
+            if where == "x":
+                step[1, 2, 0] = size
+            else:
+                kernel.assign(old + size * (np.arange(old.size) == 3).reshape(old.shape))
+            values.append(slope(x + step).numpy())
+            kernel.assign(old)
+        return (values[0] - values[1]) / 2e-5
+
+    of_x, of_kernel = twice()
+    np.testing.assert_allclose(of_x[1, 2, 0], moved("x"), rtol=1e-6)
+    np.testing.assert_allclose(of_kernel[0, 3], moved("kernel"), rtol=1e-6)
 
 
 @pytest.mark.usefixtures("short_parts")

@@ -6,6 +6,7 @@ batches, for they take any number of rows.
 """
 
 import collections
+import concurrent.futures
 import threading
 from collections.abc import Callable
 
@@ -25,7 +26,7 @@ LOOPS = {"While", "StatelessWhile"}
 
 def refusal(operations: set[str]) -> str | None:
     """Why XLA does not compile what is made of such operations; None if it does."""
-    for operation in sorted(operations):
+    for operation in sorted(operations - {"Placeholder"}):  # an argument
         if operation in LOOPS:
             return "it has a loop inside, whose gradient XLA does not compile"
         if not private_apis.xla_compiles(operation):
@@ -122,8 +123,10 @@ class _Program:
 
         flat_specs = [s for s in tf.nest.flatten(specs) if s is not None]
         compiled = tf.function(flat, jit_compile=True, autograph=False)
-        with tf.init_scope():  # it belongs to no graph that happens to be traced now
-            self._run = compiled.get_concrete_function(*flat_specs)
+        # In a thread of its own, for it belongs to no graph, tape or strategy that is here now.
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:
+            tracing = thread.submit(compiled.get_concrete_function, *flat_specs)
+            self._run = tracing.result()
 
     def __call__(self, *arguments):
         tensors = [t for t in tf.nest.flatten(arguments) if t is not None]

@@ -102,7 +102,7 @@ class Step:
                 new = cell.new_states(x, given.states, dot, given.constants)
             new = [tf.identity(n) for n in new]
         recurrent = getattr(cell, "recurrent_kernel", None)
-        if given.drops[1] and any(k is recurrent for k in multiplied):
+        if given.drops[1] and not any(k is recurrent for k in multiplied):
             raise ValueError(
                 f"`{type(cell).__name__}` has `recurrent_dropout`, and `update` multiplies by no "
                 "`self.recurrent_kernel` with `dot`, which is what applies it: write "
@@ -349,9 +349,10 @@ def _nothing_assigned():
 def _outside(graph):
     """Why what a graph computes depends on something other than its arguments; or None."""
     stateful = [op for op in graph.get_operations() if op.op_def.is_stateful]
-    for op in stateful:
-        if "Random" in op.type:
-            return f"it draws random numbers ({op.name})"
+    if stateful or graph.captures:
+        for op in graph.get_operations():
+            if "Random" in op.type:
+                return f"it draws random numbers ({op.name})"
     for external, _ in graph.captures:
         what = "variable" if external.dtype == tf.resource else "tensor"
         name = getattr(external, "name", "")
