@@ -138,7 +138,8 @@ def load_own(args: argparse.Namespace) -> tuple[time_series.Series, tuple[int, i
     if constant:
         print(f"Dropped, as they never change in the training part: {', '.join(constant)}.")
         left = [data.channels[i] for i in kept]
-        data = data._replace(values=data.values[:, kept], channels=left)
+        filled = {name: data.filled[name] for name in left if name in data.filled}
+        data = time_series.Series(data.values[:, kept], left, data.dates, data.step, filled)
     return data, ends
 
 

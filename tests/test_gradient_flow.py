@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -144,6 +145,7 @@ def test_what_is_learned_is_called_solved_and_what_is_not_is_not(tmp_path):
     parser = command_line.study_parser("gradient_flow", "")
     parser.set_defaults(steps=1500, parameters=1500)
     args = command_line.parse_study(parser, ["--output", str(tmp_path)])
+    keras.utils.set_random_seed(args.seed)
     solved = gradient_flow.train(gradient_flow.build("GRU", "adding", 8, args), 8, args)
     assert solved["solved"] and solved["share"] < 0.1 and solved["steps"] < 1500
     args.steps = 50
@@ -155,6 +157,7 @@ def test_clipping_changes_what_is_learned_and_not_what_is_measured(tmp_path):
     parser = command_line.study_parser("gradient_flow", "")
     parser.set_defaults(steps=1, parameters=300)
     args = command_line.parse_study(parser, ["--output", str(tmp_path)])
+    keras.utils.set_random_seed(args.seed)
 
     def after_a_step(clip):
         model = gradient_flow.build("SimpleRNN, orthogonal", "adding", 6, args)

@@ -1,5 +1,6 @@
 """Word embeddings: the objective, the evaluation, the files and the SavedModel."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -401,15 +402,63 @@ def test_bad_questions_are_told_of(tmp_path, content, says):
         word_embeddings.main(word_embeddings.arguments(asked))
 
 
-def test_a_text_that_is_not_there_or_too_short_is_told_of(tmp_path):
+def test_a_text_that_is_not_there_or_too_short_is_told_of(tmp_path, capsys):
     path = tmp_path / "text.txt"
-    for content, says in (
-        (None, "there is no file"),
-        ("", "too little"),
-        ("a b " * 40, "too little"),
-    ):
-        if content is not None:
-            path.write_text(content)
-        with pytest.raises(SystemExit, match=says):
-            word_embeddings.main(["--text", str(path), "--output", str(tmp_path / "run")])
+    with pytest.raises(SystemExit):
+        word_embeddings.arguments(["--text", str(path)])
+    assert "there is no file" in capsys.readouterr().err
+    for content in ("", "a b " * 40):
+        path.write_text(content)
+        with pytest.raises(SystemExit, match="too little"):
+            learn(path, tmp_path)
     assert os.listdir(tmp_path) == ["text.txt"]
+
+
+def learn(path, folder):
+    command = ["--text", str(path), "--output", str(folder / "run")]
+    word_embeddings.main(word_embeddings.arguments(command))
+
+
+def test_a_text_in_another_encoding_is_refused(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes("one\nein schöner Tag\n".encode("latin-1"))
+    with pytest.raises(SystemExit, match=r"line 2, is not in UTF-8.*--encoding latin-1"):
+        learn(path, tmp_path)
+    (line, *_) = word_embeddings.read_own([path], "latin-1").skip(1).as_numpy_iterator()
+    assert line.decode() == "ein schöner Tag"
+
+
+def test_several_texts_are_read_in_turn(tmp_path):
+    (tmp_path / "a.txt").write_text("one two\nthree\n")
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"four"))
+    lines = word_embeddings.read_own([tmp_path / "a.txt", tmp_path / "b.txt.gz"], None)
+    assert [x.decode() for x in lines.as_numpy_iterator() if x] == ["one two", "three", "four"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("我们今天去看电影，然后回家吃饭。这部电影非常好看。\n", "Chinese or Japanese"),
+        ("今日は映画を見に行きました。とても面白かったです。\n", "Chinese or Japanese"),
+        ("วันนี้เราไปดูหนังด้วยกันแล้วกลับบ้าน สนุกมากเลยทีเดียว\n", "Thai"),
+    ],
+)
+def test_text_that_spaces_do_not_split_is_noticed(text, says, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(text * 100)
+    with pytest.raises(SystemExit, match=f"{says}.* with no spaces between words"):
+        learn(path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "我们 今天 去 看 电影 ， 然后 回家 吃饭 。",
+        "วันนี้ เรา ไป ดู หนัง ด้วยกัน แล้ว กลับ บ้าน",
+        "오늘 우리는 영화를 보러 갔습니다",
+        "The film 千と千尋の神隠し is by Miyazaki, and many people liked it.",
+    ],
+)
+def test_text_that_spaces_do_split_is_taken(text, tmp_path):
+    (tmp_path / "text.txt").write_text(text)
+    assert len(word_embeddings.read_own([tmp_path / "text.txt"], None)) == 1

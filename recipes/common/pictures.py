@@ -74,8 +74,8 @@ def forecast(
         axis.plot(after, truth[:, c], color="black", label="what came")
         axis.plot(after, predicted[:, c], color="tab:red", label="forecast")
         axis.set_ylabel(channels[c])
-    axes[0, 0].set_title(title)
-    axes[0, 0].legend(loc="upper left", ncols=3, fontsize=8)
+    axes[0, 0].set_title(title, loc="left")
+    axes[0, 0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
     date_axis = axes[-1, 0].xaxis
     date_axis.set_major_locator(matplotlib.dates.AutoDateLocator())
     date_axis.set_major_formatter(
