@@ -2,7 +2,7 @@
 
     python benchmarks/recurrence.py
 
-Everything is timed in one process, the candidates by turns, and medians are compared: the
+Everything is timed in one process, in which candidates take turns; medians are compared: the
 machine's noise then falls on all of them alike. Leaves benchmarks/recurrence.json, the
 numbers, and benchmarks/recurrence.png, a picture of them.
 
@@ -165,7 +165,7 @@ def exported(layer, x, folder, mask=None):
 
 
 def medians(candidates, rounds):
-    """Median milliseconds of each, run by turns; and what the first call of each took."""
+    """Median milliseconds of each, taking turns; and what the first call of each took."""
     first = {name: time for name, (time,) in by_turns(candidates, [()]).items()}
     times = by_turns(candidates, [()] * rounds, rehearse=True)
     return {name: round(statistics.median(t), 2) for name, t in times.items()}, first

@@ -3,7 +3,7 @@
     python benchmarks/serving.py
 
 Both have the recipe's sizes and the same weights, are exported as the recipe exports, and
-are loaded as a server loads them. They answer by turns in one process, each the same
+are loaded as a server loads them. They take turns in one process, each with the same
 request, so that the machine's noise falls on both alike. Requests a second are those of two
 clients at once. Leaves benchmarks/serving.json, the numbers, and benchmarks/serving.png, a
 picture of them.
