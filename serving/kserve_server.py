@@ -15,6 +15,7 @@ import asyncio
 import base64
 import logging
 import threading
+import warnings
 from pathlib import Path
 
 import kserve
@@ -150,6 +151,7 @@ def main() -> None:
     server = kserve.ModelServer(http_port=args.http_port, enable_grpc=False)
     log.addFilter(is_news)
     logging.getLogger("kserve.trace").disabled = True  # two lines of timings for each request
+    warnings.filterwarnings("ignore", module="fastapi")  # of how KServe uses it
     server.start(models)
 
 
