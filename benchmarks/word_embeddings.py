@@ -26,10 +26,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import keras
 import numpy as np
-from recurrence import machine
+from timing import machine
 
 from recipes import word_embeddings as recipe
-from recipes.common import command_line, training
+from recipes.common import analogy_questions, command_line, files, vector_tables
+from recipes.common.analogy_questions import percent
 
 try:
     import gensim
@@ -52,9 +53,9 @@ def main() -> None:
     add("--seed", type=int, default=0)
     args = parser.parse_args()
 
-    questions = recipe.read_questions(args.questions)
+    questions = analogy_questions.read(args.questions)
     keras.utils.set_random_seed(args.seed)
-    corpus = recipe.load("imdb", None, args.seed, least=5)
+    corpus = recipe.load("imdb", args.seed, least=5)
     rows = {}
     for name, train in {"ours": ours, "gensim": gensims if gensim else None}.items():
         if not train:
@@ -62,8 +63,8 @@ def main() -> None:
         vectors, seconds = train(corpus, args)
         speed = np.sum(corpus.train > 0) * args.epochs / seconds
         scores = {
-            "all": recipe.evaluate(corpus.words, vectors, questions),
-            "held out": recipe.evaluate(corpus.words, vectors, held_out(questions)),
+            "all": analogy_questions.evaluate(corpus.words, vectors, questions),
+            "held out": analogy_questions.evaluate(corpus.words, vectors, held_out(questions)),
         }
         rows[name] = {
             "words_per_second": round(speed),
@@ -73,9 +74,9 @@ def main() -> None:
         shown = scores["all"]
         print(
             f"{name:7} {speed / 1000:6.0f} thousand words/s   "
-            f"all {recipe.percent(shown)}, semantic {recipe.percent(shown['semantic'])}, "
-            f"syntactic {recipe.percent(shown['syntactic'])}, of {shown['questions']} questions; "
-            f"held out {recipe.percent(scores['held out'])}"
+            f"all {percent(shown)}, semantic {percent(shown['semantic'])}, "
+            f"syntactic {percent(shown['syntactic'])}, of {shown['questions']} questions; "
+            f"held out {percent(scores['held out'])}"
         )
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     kind = "fastText" if args.ngrams else "skip-gram"
@@ -87,7 +88,7 @@ def main() -> None:
         **rows,
     }
     text = json.dumps(results, indent=1)
-    training.write(RESULTS, lambda path: path.write_text(text + "\n"))
+    files.write(RESULTS, lambda path: path.write_text(text + "\n"))
 
 
 def ours(corpus: recipe.Corpus, args) -> tuple[np.ndarray, float]:
@@ -106,7 +107,7 @@ def gensims(corpus: recipe.Corpus, args) -> tuple[np.ndarray, float]:
     ends = np.flatnonzero(corpus.train == 0)
     texts = [names[text[text > 0]].tolist() for text in np.split(corpus.train, ends + 1)]
     kind = gensim.models.FastText if args.ngrams else gensim.models.Word2Vec
-    more = {"bucket": recipe.BUCKETS} if args.ngrams else {}
+    more = {"bucket": vector_tables.BUCKETS} if args.ngrams else {}
     model = kind(
         vector_size=args.dimension, window=WINDOW, min_count=5, sample=recipe.THIN, sg=1,
         negative=recipe.NEGATIVES, workers=os.cpu_count(), seed=args.seed + 1, **more,

@@ -6,13 +6,12 @@
 An LSTM keeps its memory in a cell state beside the hidden state, behind three gates; a GRU
 in the hidden state itself, behind two; the plain network has no gate. What that comes to in
 parameters is a formula, and counted in the layer; the operations of one time step are
-counted in its graph; times are measured, all candidates by turns in one process.
+counted in its graph; times are measured: in one process, in which the cells take turns.
 
 Nothing is trained, so nothing is exported.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -21,12 +20,29 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from anywhere
 
+from recipes.common import command_line
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = command_line.study_parser("compare_cells", __doc__)
+    number = command_line.positive
+    parser.add_argument("--features", type=number, default=128, help="m; default: 128")
+    parser.add_argument("--units", type=number, default=128, help="n; default: 128")
+    parser.add_argument("--length", type=number, default=100, help="steps; default: 100")
+    parser.add_argument("--batch", type=number, default=32, help="sequences; default: 32")
+    parser.add_argument("--rounds", type=number, default=50, help="times measured; default: 50")
+    return command_line.parse_study(parser, argv)
+
+
+if __name__ == "__main__":
+    ARGS = command_line.start(arguments)  # before what takes seconds to import
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 import layers
-from recipes.common import command_line, pictures, training
+from recipes.common import files, pictures
 
 LAYERS = [layers.SimpleRNN, layers.LSTM, layers.GRU]
 STATES = {layers.SimpleRNN: "h", layers.LSTM: "h, c", layers.GRU: "h"}
@@ -94,7 +110,7 @@ def inference(layer: keras.Layer, x: tf.Tensor) -> Callable:
 
 
 def medians(candidates: dict[str, Callable], rounds: int) -> dict[str, float]:
-    """Median milliseconds of each, by turns, so that noise falls on all alike."""
+    """Median milliseconds of each. They take turns, so that noise falls on all alike."""
     times = {name: [] for name in candidates}
     bar = keras.utils.Progbar(rounds)
     for done in range(rounds + 1):
@@ -157,25 +173,16 @@ def markdown(table: list[dict], args: argparse.Namespace) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = command_line.study_parser("compare_cells", __doc__)
-    number = command_line.positive
-    parser.add_argument("--features", type=number, default=128, help="m; default: 128")
-    parser.add_argument("--units", type=number, default=128, help="n; default: 128")
-    parser.add_argument("--length", type=number, default=100, help="steps; default: 100")
-    parser.add_argument("--batch", type=number, default=32, help="sequences; default: 32")
-    parser.add_argument("--rounds", type=number, default=50, help="times measured; default: 50")
-    args = command_line.parse_study(parser, argv)
+def main(args: argparse.Namespace) -> None:
+    keras.utils.set_random_seed(args.seed)
     args.output.mkdir(parents=True, exist_ok=True)
     tf.get_logger().setLevel("ERROR")  # it takes many layers, each traced once, for a mistake
 
     table = list(rows(args.features, args.units, args.length, args.batch, args.rounds))
     text = markdown(table, args)
     metrics = {k: v for k, v in vars(args).items() if k != "output"} | {"cells": table}
-    training.write(args.output / "table.md", lambda path: path.write_text(text))
-    training.write(
-        args.output / "metrics.json", lambda path: path.write_text(json.dumps(metrics, indent=1))
-    )
+    files.write(args.output / "table.md", lambda path: path.write_text(text))
+    files.write_json(args.output / "metrics.json", metrics)
     pictures.cells(
         args.output / "cells.png", table, f"{args.features} features, {args.units} units"
     )
@@ -183,4 +190,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main, ARGS)

@@ -1,21 +1,26 @@
-"""Forecasting: the next days of a series with several channels, from its last days.
+"""Forecasting: the next steps of a series with several channels, from its last ones.
 
     python recipes/forecasting.py                     # ETTh1, fetched from its repository
-    python recipes/forecasting.py --csv ETTh1.csv     # the same file, already here
+    python recipes/forecasting.py --data sales.csv    # a series of your own
     python recipes/forecasting.py --dataset sample    # a built-in series, no download
-    python recipes/forecasting.py --streaming         # for hours that arrive one by one
+    python recipes/forecasting.py --streaming         # for steps that arrive one by one
 
 A recurrent network that goes hour by hour forgets; one that goes day by day does not.
-Each channel's window is cut into days, and a cell reads them one after the other. Its
-last state is then asked for every future day at once, by the day's place and its channel,
-in one further step each (SegRNN, Lin et al. 2023). Everything is said relative to the
-last value seen, so that a series which drifts is no surprise.
+Each channel's window is cut into seasons (days, for hourly values), and a cell reads them
+one after the other. Its last state is then asked for every future season at once, by the
+season's place and its channel, in one further step each (SegRNN, Lin et al. 2023).
+Everything is said relative to the last value seen, so that a series which drifts is no
+surprise.
 
-With `--streaming` the cell reads each hour, together with the day up to it, so that its state
-and the last day are all that a forecast at the next hour needs: the export then has the
-signature `stream`, whose states go in and come out.
+A series of your own is a table (CSV, TSV, JSON lines, Parquet) with a column of dates and
+columns of numbers, 15 minutes, an hour, a day, a week or a month apart.
+
+With `--streaming` the cell reads each step, together with the season up to it, so that its
+state and the last season are all that a forecast at the next step needs: the export then has
+the signature `stream`, whose states go in and come out (recipes/common/forecasting_stream.py).
 """
 
+import argparse
 import math
 import os
 import sys
@@ -23,22 +28,66 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from anywhere
 
+from recipes.common import command_line
+
+EPOCHS = {"etth1": 15, "sample": 4}
+OF_ONES_OWN = ("date", "target", "split", "missing", "frequency", "encoding")
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = command_line.parser("forecasting", __doc__, EPOCHS, cell="gru", other=15)
+    add, number = parser.add_argument, command_line.positive
+    file = {"type": command_line.file, "metavar": "FILE"}
+    add("--data", **file, help="a series of your own; with --dataset etth1, its file")
+    add("--date", metavar="COLUMN", help="the dates; default: the first column of dates")
+    add("--target", nargs="+", metavar="COLUMN", help="the channels; default: all numbers")
+    parts = {"type": command_line.shares, "metavar": "TRAIN,VALIDATION,TEST"}
+    add("--split", **parts, help="shares of --data, in order of time; default: 0.7,0.1,0.2")
+    add("--missing", choices=["refuse", "interpolate"], help="values and dates; default: refuse")
+    add("--frequency", help="15min, h, D, B, W, M, …; default: as found in the dates")
+    add("--encoding", help="of --data; default: UTF-8")
+    add("--season", type=number, help="steps after which it repeats; default: by the frequency")
+    sizes = "seasons; of etth1 and sample: 96"
+    add("--lookback", type=number, help=f"steps read; default: 4 {sizes}")
+    add("--horizon", type=number, help=f"steps forecast; default: 1 {sizes}")
+    add("--streaming", action="store_true", help="read step by step, and export a stream")
+    args = command_line.parse(parser, argv)
+    if args.data and args.dataset == "sample":
+        parser.error("--data is for a series of your own, or --dataset etth1")
+    for name in OF_ONES_OWN:
+        if args.dataset != "data" and getattr(args, name):
+            parser.error(f"--{name} is for a series of your own: --data FILE")
+    return args
+
+
+if __name__ == "__main__":
+    ARGS = command_line.start(arguments)  # before what takes seconds to import
+
 import keras
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 from keras import ops
 
 from layers import checks
-from recipes.common import command_line, pictures, prepared_data, publishing, training
+from recipes.common import (
+    check_data,
+    forecasting_stream,
+    pictures,
+    prepared_data,
+    publishing,
+    tables,
+    time_series,
+    training,
+)
+from recipes.common.cells import CELLS
 from recipes.common.samples import series
 
-EPOCHS = {"etth1": 15, "sample": 4}
 URL = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small/ETTh1.csv"
 SHA256 = "f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066"
-MONTH, DAY = 30 * 24, 24
+MONTH = 30 * 24
 BATCH = 256
-MOST_WINDOWS = 1024  # in a request to the export, so that its memory is bounded, and …
-MOST_HOURS = 2**16  # … hours of all its chunks
+MOST_WINDOWS = 1024  # in a request to the export, so that its memory is bounded
 
 
 # --- Data: a series, cut in three by time --------------------------------------------------
@@ -46,33 +95,78 @@ MOST_HOURS = 2**16  # … hours of all its chunks
 
 def load(
     dataset: str, csv: Path | None, seed: int
-) -> tuple[np.ndarray, list[str], tuple[int, int, int]]:
-    """((hours, channels) values in original units, channel names, (train end, val end, end))."""
+) -> tuple[time_series.Series, tuple[int, int, int]]:
+    """(the series, (train end, validation end, end))."""
     if dataset == "sample":
-        return series.series(3000, seed), series.CHANNELS, (1800, 2400, 3000)
+        dates = pd.date_range("2024-01-01", periods=3000, freq="h")
+        values = series.series(len(dates), seed)
+        return time_series.Series(values, series.CHANNELS, dates, "h", {}), (1800, 2400, 3000)
     # 12, 4 and 4 months, as everywhere since Zhou et al. 2021.
     ends = (12 * MONTH, 16 * MONTH, 20 * MONTH)
-    with open(csv or download()) as file:
-        names = file.readline().strip().split(",")[1:]
-        columns = range(1, len(names) + 1)
-        values = np.loadtxt(file, np.float32, delimiter=",", usecols=columns)
-    if len(values) < ends[-1]:
-        raise SystemExit(f"--csv: {csv} has {len(values)} rows; ETTh1 has at least {ends[-1]}.")
-    return values, names, ends
+    data = time_series.series(tables.read(csv or download()))
+    if len(data.values) < ends[-1]:
+        raise SystemExit(
+            f"--data: {csv} has {len(data.values)} rows; ETTh1 has {ends[-1]} or more."
+        )
+    return data, ends
 
 
 def download() -> str:
     """The path of ETTh1.csv, fetched the first time, and checked every time."""
     folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
     if not (folder / "datasets" / "ETTh1.csv").exists():
-        prepared_data.need_network("ETTh1", f"not in {folder}, and no --csv given")
+        prepared_data.need_network("ETTh1", f"not in {folder}, and no --data given")
     return keras.utils.get_file("ETTh1.csv", URL, file_hash=SHA256, cache_dir=folder)
+
+
+def load_own(args: argparse.Namespace) -> tuple[time_series.Series, tuple[int, int, int]]:
+    """As `load`, from `args.data`. Channels that stay the same throughout training are dropped."""
+    data = time_series.series(
+        tables.read(args.data, args.encoding),
+        date=args.date,
+        target=args.target,
+        step=args.frequency,
+        interpolate=args.missing == "interpolate",
+    )
+    train, validation, _ = args.split or (0.7, 0.1, 0.2)
+    end = len(data.values)
+    ends = (round(train * end), round((train + validation) * end), end)
+    constant = check_data.constant(data.values[: ends[0]], data.channels)
+    kept = [i for i, name in enumerate(data.channels) if name not in constant]
+    if not kept:
+        raise SystemExit(f"There is nothing to forecast: {', '.join(constant)} never changes.")
+    if constant:
+        print(f"Dropped, as they never change in the training part: {', '.join(constant)}.")
+        left = [data.channels[i] for i in kept]
+        filled = {name: data.filled[name] for name in left if name in data.filled}
+        data = time_series.Series(data.values[:, kept], left, data.dates, data.step, filled)
+    return data, ends
+
+
+def set_sizes(args: argparse.Namespace, step: str, ends: tuple[int, int, int]) -> None:
+    """Fills in season, lookback and horizon, and makes sure that windows fit into all parts."""
+    own = args.dataset == "data"
+    args.season = args.season or time_series.season(step)
+    args.lookback = args.lookback or (4 * args.season if own else 96)
+    args.horizon = args.horizon or (args.season if own else 96)
+    parts = np.diff([0, *ends])
+    if args.lookback < args.season:
+        raise SystemExit(
+            f"--lookback {args.lookback} is less than a season, {args.season} steps: "
+            "give a longer one, or a shorter --season."
+        )
+    if args.lookback + args.horizon > parts[0] or args.horizon > min(parts):
+        raise SystemExit(
+            f"--lookback {args.lookback} and --horizon {args.horizon} do not fit into "
+            f"{args.data or args.dataset}, whose three parts are {parts} steps long: the first "
+            "must hold both, the others the horizon. Give shorter ones, or another --split."
+        )
 
 
 def windows(
     values: np.ndarray, standardized: np.ndarray, first: int, last: int, lookback: int, horizon: int
 ) -> tf.data.Dataset:
-    """Every window whose forecast lies in hours first … last − 1, as a dataset of
+    """Every window whose forecast lies in steps first … last − 1, as a dataset of
     ((lookback, channels) in original units, (horizon, channels) standardized)."""
     starts = tf.data.Dataset.range(max(first - lookback, 0), last - lookback - horizon + 1)
     values, standardized = tf.constant(values), tf.constant(standardized)
@@ -89,33 +183,39 @@ def windows(
 
 
 def build(
-    mean: np.ndarray, std: np.ndarray, lookback: int, horizon: int, cell: str, units: int = 512
+    mean: np.ndarray,
+    std: np.ndarray,
+    lookback: int,
+    horizon: int,
+    cell: str,
+    season: int = 24,
+    units: int = 512,
 ) -> keras.Model:
     channels = len(mean)
-    ahead = math.ceil(horizon / DAY)
-    recurrent = command_line.CELLS[cell](units, return_state=True, name="recurrent")
+    ahead = math.ceil(horizon / season)
+    recurrent = CELLS[cell](units, return_state=True, name="recurrent")
 
     window = keras.Input((lookback, channels), name="window")
     x = keras.layers.Normalization(mean=mean, variance=std**2)(window)
     last = x[:, -1:, :]
     x = ops.transpose(x - last, (0, 2, 1))  # each channel by itself
-    x = ops.pad(x, [[0, 0], [0, 0], [-lookback % DAY, 0]])  # to whole days
-    x = ops.reshape(x, (-1, math.ceil(lookback / DAY), DAY))
-    x = keras.layers.Dense(units, activation="relu", name="day")(x)
+    x = ops.pad(x, [[0, 0], [0, 0], [-lookback % season, 0]])  # to whole seasons
+    x = ops.reshape(x, (-1, math.ceil(lookback / season), season))
+    x = keras.layers.Dense(units, activation="relu", name="season")(x)
     _, *states = recurrent(x)
 
-    # One question for each future day of each channel: (batch · channels · ahead, 1, units).
+    # One question for each future season of each channel: (batch · channels · ahead, 1, units).
     place = Question(channels, ahead, units, name="question")(window)
     states = [ops.repeat(state, ahead, axis=0) for state in states]
     answer, *_ = recurrent(place, initial_state=states)
     answer = keras.layers.Dropout(0.5)(answer)
-    answer = keras.layers.Dense(DAY, name="values")(answer)
-    answer = ops.reshape(answer, (-1, channels, ahead * DAY))[:, :, :horizon]
+    answer = keras.layers.Dense(season, name="values")(answer)
+    answer = ops.reshape(answer, (-1, channels, ahead * season))[:, :, :horizon]
     return keras.Model(window, ops.transpose(answer, (0, 2, 1)) + last, name="forecasting")
 
 
 class Question(keras.layers.Layer):
-    """What is asked of the last state: a vector for the day's place, one for the channel.
+    """What is asked of the last state: a vector for the season's place, one for the channel.
 
     (batch, …) in, only for the batch's size; (batch * channels * ahead, 1, units) out.
     """
@@ -142,57 +242,22 @@ class Question(keras.layers.Layer):
         return (None, 1, self.shape[-1])
 
 
-# --- The same for a stream: hour by hour, each relative to the last value so far --------------
-
-
-def build_streaming(
-    mean: np.ndarray, std: np.ndarray, lookback: int, horizon: int, cell: str, units: int = 128
-) -> keras.Model:
-    channels = len(mean)
-    window = keras.Input((lookback, channels), name="window")
-    x = keras.layers.Normalization(mean=mean, variance=std**2, name="standardize")(window)
-    last = x[:, -1:, :]
-    x = ops.pad(x, [[0, 0], [DAY, 0], [0, 0]])  # as if all had been the mean before
-    x = DayToEachHour(name="day_to_each_hour")(x)
-    x = keras.layers.Dense(units, activation="relu", name="day")(x)
-    x, *_ = command_line.CELLS[cell](units, return_state=True, name="recurrent")(x)
-    x = keras.layers.Dropout(0.5)(x)
-    answer = keras.layers.Dense(horizon, name="values")(x)
-    answer = ops.transpose(ops.reshape(answer, (-1, channels, horizon)), (0, 2, 1))
-    return keras.Model(window, answer + last, name="forecasting")
-
-
-class DayToEachHour(keras.layers.Layer):
-    """The day that ends with each hour, relative to that hour, each channel by itself.
-
-    (batch, DAY + hours, channels) in; (batch * channels, hours, DAY) out.
-    """
-
-    def call(self, x):
-        days = tf.signal.frame(x, DAY, 1, axis=1)[:, 1:]  # (batch, hours, DAY, channels)
-        days = tf.transpose(days - days[:, :, -1:], (0, 3, 1, 2))
-        hours = tf.shape(days)[2] if x.shape[1] is None else x.shape[1] - DAY
-        return tf.reshape(days, (tf.shape(x)[0] * x.shape[2], hours, DAY))
-
-    def compute_output_shape(self, input_shape):
-        hours = input_shape[1]
-        return (None, None if hours is None else hours - DAY, DAY)
-
-
 # --- Evaluation ---------------------------------------------------------------------------
 
 
-def evaluate(model: keras.Model, data: tf.data.Dataset, mean: np.ndarray, std: np.ndarray) -> dict:
+def evaluate(
+    model: keras.Model, data: tf.data.Dataset, mean: np.ndarray, std: np.ndarray, season: int = 24
+) -> dict:
     """MSE and MAE over every window, of the model and of two forecasts that need none."""
     sums, count = {}, 0
     for window, truth in data:
         known = (window - mean) / std
         horizon = truth.shape[1]
-        days = math.ceil(horizon / DAY)
+        seasons = math.ceil(horizon / season)
         forecasts = {
             "model": model.predict_on_batch(window),
             "repeat the last value": tf.repeat(known[:, -1:], horizon, axis=1),
-            "repeat yesterday": tf.tile(known[:, -DAY:], [1, days, 1])[:, :horizon],
+            "repeat the last season": tf.tile(known[:, -season:], [1, seasons, 1])[:, :horizon],
         }
         count += len(window)
         for name, forecast in forecasts.items():
@@ -202,24 +267,6 @@ def evaluate(model: keras.Model, data: tf.data.Dataset, mean: np.ndarray, std: n
             )
     scores = {name: dict(zip(("mse", "mae"), s / count)) for name, s in sums.items()}
     return {"windows": count, **scores}
-
-
-def evaluate_as_one_stream(
-    served: dict, values: np.ndarray, std: np.ndarray, first: int, last: int, lookback: int
-) -> dict:
-    """The scores of `evaluate` if the hours come one by one, and no state ever starts anew."""
-    stream, initial_state = (tf.function(served[name][0]) for name in ("stream", "initial_state"))
-    states = initial_state(tf.constant(1))
-    start = max(first - lookback, 0)
-    errors = []
-    for hour in range(start, last):
-        answer = stream(tf.constant(values[None, hour : hour + 1]), *states.values())
-        states = {name: answer[name] for name in states}
-        forecast = answer["forecast"].numpy()[0]
-        truth = values[hour + 1 : hour + 1 + len(forecast)]
-        if start + lookback <= hour + 1 <= last - len(forecast):
-            errors.append((forecast - truth) / std)
-    return {"mse": float(np.mean(np.square(errors))), "mae": float(np.mean(np.abs(errors)))}
 
 
 # --- Export: a window in original units in, the forecast in original units out --------------
@@ -239,123 +286,65 @@ def signatures(model: keras.Model, mean: np.ndarray, std: np.ndarray) -> dict:
     return {"serving_default": (forecast, {"window": tf.TensorSpec(shape)}, example)}
 
 
-# --- Export of a stream: hours and states in, the forecast from there and states out ----------
-
-
-def stream_signatures(model: keras.Model, mean: np.ndarray, std: np.ndarray) -> dict:
-    """The states of a stream, by name:
-
-    day          float [batch, DAY, channels], the last hours, in original units
-    state_0, …   float [batch, channels, units], the recurrent states
-    """
-    recurrent, channels = model.get_layer("recurrent"), len(mean)
-    shapes = {"chunk": [None, None, channels], "day": [None, DAY, channels]}
-    sizes = {f"state_{i}": size for i, size in enumerate(recurrent.cell.state_sizes)}
-    shapes |= {name: [None, channels, size] for name, size in sizes.items()}
-
-    def stream(*given):
-        given = {n: checks.shaped(x, shapes[n]) for n, x in zip(shapes, given)}
-        given = {n: checks.finite(n, x) for n, x in checks.same_batch(given).items()}
-        chunk, batch = given["chunk"], tf.shape(given["day"])[0]
-        count = tf.size(chunk, tf.int64) // channels
-        chunk = checks.at_most(MOST_HOURS, "hours in all", "chunk", chunk, count)
-        hours = tf.concat([given["day"], chunk], axis=1)
-        x = model.get_layer("standardize")(hours)
-        last = x[:, -1:]
-        x = model.get_layer("day")(model.get_layer("day_to_each_hour")(x))
-        states = [tf.reshape(given[n], [batch * channels, size]) for n, size in sizes.items()]
-        x, *states = recurrent(x, initial_state=states)
-        horizon = model.output_shape[1]
-        answer = tf.reshape(model.get_layer("values")(x), [batch, channels, horizon])
-        found = (tf.transpose(answer, [0, 2, 1]) + last) * std + mean
-        found = checks.finite("chunk", found, "holds numbers too large to forecast")
-        pairs = zip(sizes.items(), states)
-        states = {n: tf.reshape(x, [batch, channels, size]) for (n, size), x in pairs}
-        return {"forecast": found, "day": hours[:, -DAY:], **states}
-
-    def initial_state(batch_size):
-        batch_size = checks.batch_size(batch_size)
-        states = {n: tf.zeros([batch_size, channels, size]) for n, size in sizes.items()}
-        return {"day": tf.tile(mean[None, None], [batch_size, DAY, 1]), **states}
-
-    specs = {name: tf.TensorSpec(shape) for name, shape in shapes.items()}
-    example = {"chunk": np.broadcast_to(mean, (1, 1, channels)), **initial_state(tf.constant(1))}
-    return {
-        "stream": (stream, specs, example),
-        "initial_state": (
-            initial_state,
-            {"batch_size": tf.TensorSpec([], tf.int32)},
-            {"batch_size": 1},
-        ),
-    }
-
-
-def main(argv: list[str] | None = None) -> None:
-    parser = command_line.parser("forecasting", __doc__, EPOCHS, cell="gru")
-    parser.add_argument("--csv", type=Path, help="ETTh1.csv, if it is here already")
-    number = command_line.positive
-    parser.add_argument("--lookback", type=number, default=96, help="hours read; default: 96")
-    parser.add_argument("--horizon", type=number, default=96, help="hours forecast; default: 96")
-    parser.add_argument(
-        "--streaming", action="store_true", help="read hour by hour, and export a stream"
+def main(args: argparse.Namespace) -> None:
+    own = args.dataset == "data"
+    data, ends = load_own(args) if own else load(args.dataset, args.data, args.seed)
+    set_sizes(args, data.step, ends)
+    training.begin(args, *data[:2], [*map(str, data.dates)], ends, extendable=True)
+    print(
+        f"{len(data.values)} steps of {data.step}, {data.dates[0]} to {data.dates[-1]}; "
+        f"a season is {args.season} steps. Channels: {', '.join(data.channels)}."
     )
-    args = command_line.parse(parser, argv)
-    if args.csv and args.dataset == "sample":
-        parser.error("--csv is for --dataset etth1")
-    if args.csv and not args.csv.exists():
-        parser.error(f"--csv: there is no file {args.csv}")
-    if args.lookback < DAY:
-        parser.error(f"--lookback must be at least {DAY} hours, got {args.lookback}")
-    values, channels, (train_end, validation_end, end) = load(args.dataset, args.csv, args.seed)
-    parts = np.diff([0, train_end, validation_end, end])
-    if args.lookback + args.horizon > train_end or args.horizon > min(parts):
-        raise SystemExit(
-            f"--lookback {args.lookback} and --horizon {args.horizon} do not fit into "
-            f"{args.dataset}, whose three parts are {parts} hours long."
-        )
+    values, (train_end, validation_end, end) = data.values, ends
     mean, std = values[:train_end].mean(axis=0), values[:train_end].std(axis=0)
 
     def part(first, last):
         return windows(values, (values - mean) / std, first, last, args.lookback, args.horizon)
 
-    train = part(0, train_end).cache().shuffle(train_end).batch(BATCH)
+    train = part(0, train_end)
+    size = min(BATCH, max(16, len(train) // 20))  # a short series is worth some steps, too
+    train = train.cache().shuffle(train_end).batch(size)
     train = train.take(args.steps or -1).prefetch(2)
     validation = part(train_end, validation_end).batch(BATCH).cache()
     test = part(validation_end, end).batch(BATCH).cache()
-    of_kind = build_streaming if args.streaming else build
-    model = of_kind(mean, std, args.lookback, args.horizon, args.cell)
+    of_kind = forecasting_stream.build if args.streaming else build
+    model = of_kind(mean, std, args.lookback, args.horizon, args.cell, args.season)
     rate = keras.optimizers.schedules.ExponentialDecay(1e-3, 3 * len(train), 0.7)
     model.compile(keras.optimizers.Adam(rate), "mse", metrics=["mae"])
     model.summary()
 
     trained = training.fit(model, train, validation, args, best=("val_loss", "min"))
     scores = {
-        "validation": evaluate(model, validation, mean, std),
-        "test": evaluate(model, test, mean, std),
+        "validation": evaluate(model, validation, mean, std, args.season),
+        "test": evaluate(model, test, mean, std, args.season),
     }
     served = signatures(model, mean, std)
     if args.streaming:
-        served |= stream_signatures(model, mean, std)
-        for name, ends in (
+        served |= forecasting_stream.signatures(model, mean, std)
+        for name, (first, last) in (
             ("validation", (train_end, validation_end)),
             ("test", (validation_end, end)),
         ):
-            found = evaluate_as_one_stream(served, values, std, *ends, args.lookback)
+            found = forecasting_stream.evaluate(served, values, std, first, last, args.lookback)
             scores[name]["model, one stream"] = found
-    training.write_metrics(args, trained, model, **scores)
+    known = {"step": data.step, "channels": data.channels, "interpolated": data.filled}
+    training.write_metrics(args, trained, model, series=known, **scores)
     pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
     print(f"Test, {scores['test']['windows']} windows, standardized:")
     for name, score in list(scores["test"].items())[1:]:
         print(f"  {name:22} MSE {score['mse']:.4f}  MAE {score['mae']:.4f}")
+    if data.filled:
+        print(f"Interpolated values are among them, {data.filled}.")
 
     version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)
     window, truth = (x[:1] for x in next(iter(test)))
     predicted = served["serving_default"][0](window)["forecast"]
-    title = f"{args.dataset}, {args.cell}: the first window of the test months"
-    picture = args.output / "forecast.png"
-    pictures.forecast(picture, window[0], truth[0] * std + mean, predicted[0], channels, title)
+    title = f"{args.output.name}: the first window of the test part"
+    picture, truth = args.output / "forecast.png", truth[0] * std + mean
+    dates = data.dates[validation_end - args.lookback : validation_end + args.horizon]
+    pictures.forecast(picture, window[0], truth, predicted[0], data.channels, title, dates)
     print(f"Exported to {version}; pictures and metrics are in {args.output}.")
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main, ARGS)

@@ -1,7 +1,10 @@
 """Part-of-speech tagging: "I saw a saw ." is a pronoun, a verb, a determiner and a noun.
 
-    python recipes/pos_tagging.py                     # UD English-EWT, from TFDS
-    python recipes/pos_tagging.py --dataset sample    # built-in sentences, no download
+    python recipes/pos_tagging.py                        # UD English-EWT, from TFDS
+    python recipes/pos_tagging.py --data ru.conllu       # a treebank of your own, or
+    python recipes/pos_tagging.py --data train.conllu dev.conllu test.conllu --column xpos
+    python recipes/pos_tagging.py --dataset universal_dependencies/de_gsd
+    python recipes/pos_tagging.py --dataset sample       # built-in sentences, no download
 
 The tag of a word depends on the words around it, on both sides: a bidirectional
 recurrent network reads the sentence. What a word is, it learns in two ways: a vector
@@ -10,12 +13,40 @@ letter by letter, which also works for words never seen (Ling et al. 2015; Plank
 2016). Trained words are now and then hidden, so that the letters are listened to.
 """
 
+import argparse
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from anywhere
+
+from recipes.common import command_line, word_vectors
+
+EPOCHS = {"ud_english_ewt": 12, "sample": 2}
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = command_line.parser("pos_tagging", __doc__, EPOCHS, any_dataset=True)
+    add = parser.add_argument
+    add("--data", type=command_line.file, nargs="+", metavar="FILE",
+        help="CoNLL-U: a treebank, split by --seed, or its parts for training, dev and test"
+    )  # fmt: skip
+    add("--column", choices=["upos", "xpos", "feats"], default="upos", help="default: upos")
+    add("--encoding", help="of the files, if not UTF-8")
+    word_vectors.add_argument(parser)
+    args = command_line.parse(parser, argv)
+    if args.data and len(args.data) not in (1, 3):
+        parser.error(f"--data takes one file, or three (train, dev, test), got {len(args.data)}")
+    if args.encoding and not args.data:
+        parser.error("--encoding is of files: give --data FILE")
+    if args.column != "upos" and args.dataset == "sample":
+        parser.error(f"--dataset sample has no {args.column}")
+    return args
+
+
+if __name__ == "__main__":
+    ARGS = command_line.start(arguments)  # before what takes seconds to import
 
 import keras
 import numpy as np
@@ -24,48 +55,28 @@ from keras import ops
 
 import layers
 from layers import checks
-from recipes.common import (
-    batching,
-    command_line,
-    pictures,
-    prepared_data,
-    publishing,
-    training,
-    word_vectors,
-)
+from recipes.common import batching, pictures, publishing, training, treebanks
+from recipes.common.cells import CELLS
 from recipes.common.samples import grammar
 
-EPOCHS = {"ud_english_ewt": 12, "sample": 2}
 BATCH = 32
 EXAMPLE = "I saw a saw ."
 MOST_WORDS = 1000  # in a sentence, and …
 MOST_PLACES = 2**14  # … in a request to the export, each sentence padded to the longest
-Sentences = list[tuple[list[str], list[str]]]  # each its words and their tags
+Sentences = treebanks.Sentences
 
 
 # --- Data: sentences of words, and a tag for each word -----------------------------------
 
 
-def load(dataset: str, seed: int) -> tuple[dict[str, Sentences], list[str]]:
+def load(dataset: str, seed: int, column: str = "upos") -> tuple[dict[str, Sentences], list[str]]:
     """({"train" | "validation" | "test": [(words, tags)]}, the tags)."""
     if dataset == "sample":
         sizes = {"train": 4000, "validation": 500, "test": 500}
         seeds = {split: f"{seed}/{split}" for split in sizes}
         return {s: grammar.sentences(n, seeds[s]) for s, n in sizes.items()}, grammar.TAGS
-
-    splits, info = prepared_data.load("universal_dependencies/en_ewt")
-    names = info.features["upos"].feature.names
-
-    def sentences(split):
-        for example in splits[split].as_numpy_iterator():
-            # Only words have a head: neither does "don't", whose words "do" and "n't" follow
-            # it, nor the words left out that some sentences are annotated with.
-            columns = zip(example["tokens"], example["upos"], example["head"])
-            pairs = [(word.decode(), names[tag]) for word, tag, head in columns if head != b"None"]
-            yield [word for word, _ in pairs], [tag for _, tag in pairs]
-
-    parts = {"train": "train", "validation": "dev", "test": "test"}
-    return {s: list(sentences(p)) for s, p in parts.items()}, [n for n in names if n != "_"]
+    name = "universal_dependencies/en_ewt" if dataset == "ud_english_ewt" else dataset
+    return treebanks.from_tfds(name, column, seed)
 
 
 def batches(sentences: Sentences, tags: list[str], shuffle: bool) -> tf.data.Dataset:
@@ -125,7 +136,7 @@ class Spelling(keras.layers.Layer):
         self.size, self.longest = 2 * units, longest
         self.number = keras.layers.StringLookup(vocabulary=letters, mask_token="")
         self.embed = keras.layers.Embedding(self.number.vocabulary_size(), 32)
-        self.read = layers.Bidirectional(command_line.CELLS[cell](units))
+        self.read = layers.Bidirectional(CELLS[cell](units))
 
     def build(self, input_shape):
         self.embed.build((None, None))
@@ -157,7 +168,7 @@ def build(
     spelt = Spelling(letters, cell, units=64, name="spelling")(words)
     x = keras.layers.Dropout(0.4)(ops.concatenate([known, spelt], axis=-1))
     for depth in (1, 2):
-        recurrent = command_line.CELLS[cell](units, return_sequences=True)
+        recurrent = CELLS[cell](units, return_sequences=True)
         x = layers.Bidirectional(recurrent, name=f"sentence_{depth}")(x, mask=numbers != 0)
         x = keras.layers.Dropout(0.4)(x)
     probabilities = keras.layers.Dense(len(tags), activation="softmax", name="tags")(x)
@@ -219,7 +230,7 @@ def evaluate(
     scores = {
         "words": len(truth),
         "accuracy": float(np.mean(predicted == truth)),
-        "accuracy_on_unseen_words": float(np.mean((predicted == truth)[new])),
+        "accuracy_on_unseen_words": float(np.mean((predicted == truth)[new])) if any(new) else None,
         "accuracy_of_most_frequent_tag": float(np.mean(guessed == truth)),
     }
     return scores, tf.math.confusion_matrix(truth, predicted, len(tags)).numpy()
@@ -242,7 +253,9 @@ def split_words(sentences: tf.Tensor) -> tf.RaggedTensor:
     return tf.strings.split(sentences)
 
 
-def signatures(model: keras.Model, tags: list[str]) -> dict:
+def signatures(model: keras.Model, tags: list[str], example: list[str] | None = None) -> dict:
+    example = example or EXAMPLE.split()
+
     def bounded(name, words, shape):
         """`words`, once `shape`, which is theirs if padded, is known not to be too large."""
         in_one, padded = shape[1], shape[0] * shape[1]
@@ -273,21 +286,23 @@ def signatures(model: keras.Model, tags: list[str]) -> dict:
         "serving_default": (
             tag_sentences,
             {"sentences": tf.TensorSpec([None], tf.string)},
-            {"sentences": [EXAMPLE]},
+            {"sentences": [" ".join(example)]},
         ),
         "words": (
             tag_words,
             {"words": tf.TensorSpec([None, None], tf.string)},
-            {"words": [EXAMPLE.split()]},
+            {"words": [example]},
         ),
     }
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = command_line.parser("pos_tagging", __doc__, EPOCHS)
-    word_vectors.add_argument(parser)
-    args = command_line.parse(parser, argv)
-    data, tags = load(args.dataset, args.seed)
+def main(args: argparse.Namespace) -> None:
+    if args.data:
+        data, tags = treebanks.from_files(args)
+    else:
+        data, tags = load(args.dataset, args.seed, args.column)
+    args.epochs = args.epochs or training.enough_epochs(len(data["train"]), BATCH, 4700)
+    training.begin(args, data, tags)
     train = batches(data["train"], tags, shuffle=True).take(args.steps or -1)
     validation = batches(data["validation"], tags, shuffle=False)
     model = build(data["train"], tags, args.cell, embeddings=args.embeddings)
@@ -299,21 +314,26 @@ def main(argv: list[str] | None = None) -> None:
     test, confusion = evaluate(model, data["test"], data["train"], tags)
     training.write_metrics(args, trained, model, validation=scores, test=test)
     pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
-    title = f"{args.dataset}, {args.cell}: {test['accuracy']:.2%} of {test['words']} words"
+    name = args.data[0].name if args.data else args.dataset
+    title = f"{name}, {args.cell}: {test['accuracy']:.2%} of {test['words']} words"
     pictures.confusion(args.output / "confusion.png", confusion, tags, title)
+    unseen = test["accuracy_on_unseen_words"]
+    unseen = (
+        "all seen in training" if unseen is None else f"{unseen:.2%} of those unseen in training"
+    )
     print(
-        f"Test: {test['accuracy']:.2%} of {test['words']} words tagged correctly "
-        f"({test['accuracy_on_unseen_words']:.2%} of those unseen in training; each word's "
-        f"most frequent tag: {test['accuracy_of_most_frequent_tag']:.2%})."
+        f"Test: {test['accuracy']:.2%} of {test['words']} words tagged correctly ({unseen}; "
+        f"each word's most frequent tag: {test['accuracy_of_most_frequent_tag']:.2%})."
     )
 
-    served = signatures(model, tags)
+    example = EXAMPLE.split() if args.dataset in EPOCHS else data["test"][0][0]
+    served = signatures(model, tags, example)
     version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)
     print(f"Exported to {version}; pictures and metrics are in {args.output}.")
-    answer = served["serving_default"][0](tf.constant([EXAMPLE]))
+    answer = served["words"][0](tf.constant([example]))
     for word, tag in zip(answer["words"].numpy()[0], answer["tags"].numpy()[0]):
         print(f"{word.decode():>8}  {tag.decode()}")
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main, ARGS)

@@ -1,8 +1,12 @@
-"""Sentiment: whether a review speaks well or badly of a film.
+"""Sentiment: whether a review speaks well or badly of a film; or any classes of any texts.
 
-    python recipes/sentiment.py                     # IMDB, from TFDS
-    python recipes/sentiment.py --dataset sample    # built-in reviews, no download
-    python recipes/sentiment.py --unidirectional    # for text that arrives in pieces
+    python recipes/sentiment.py                        # IMDB, from TFDS
+    python recipes/sentiment.py --data reviews.csv     # a table of your own
+    python recipes/sentiment.py --dataset glue/sst2    # any dataset of TFDS: a text, a label
+    python recipes/sentiment.py --dataset sample       # built-in reviews, no download
+    python recipes/sentiment.py --unidirectional       # for text that arrives in pieces
+
+A table is CSV, TSV, JSON lines or Parquet, with a column of texts and one of classes.
 
 What a word says depends on its place ("good, not bad" and "bad, not good"): a
 bidirectional recurrent network reads the review, and the strongest answer of each unit,
@@ -12,57 +16,81 @@ direction only, a text can be scored while it arrives: the export then has the s
 `stream`, whose states go in and come out.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from anywhere
 
+from recipes.common import command_line, word_vectors
+
+EPOCHS = {"imdb": 4, "sample": 4}
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = command_line.parser("sentiment", __doc__, EPOCHS, any_dataset=True)
+    add, file = parser.add_argument, command_line.file
+    add("--data", type=file, metavar="FILE", help="a table of texts and their classes")
+    add("--text", metavar="COLUMN", help="of the texts; default: found, if there is one")
+    add("--label", metavar="COLUMN", help="of the classes; default: found, if there is one")
+    add("--test", type=file, dest="test_data", metavar="FILE",
+        help="a table to be tested on; default: a tenth of --data")  # fmt: skip
+    add("--encoding", help="of the tables, if not UTF-8, such as latin-1")
+    add("--unidirectional", action="store_true", help="read forwards only, and export a stream")
+    word_vectors.add_argument(parser)
+    args = command_line.parse(parser, argv)
+    if not args.data and (args.text or args.label or args.test_data or args.encoding):
+        parser.error("--text, --label, --test and --encoding are of tables: give --data FILE")
+    return args
+
+
+if __name__ == "__main__":
+    ARGS = command_line.start(arguments)  # before what takes seconds to import
+
 import keras
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 from keras import ops
+from sklearn.metrics import confusion_matrix
 
 import layers
 from layers import checks
 from recipes.common import (
     batching,
-    command_line,
+    classification,
+    labelled_texts,
     pictures,
-    prepared_data,
     publishing,
     training,
-    word_vectors,
 )
+from recipes.common.cells import CELLS
 from recipes.common.samples import reviews
 
-EPOCHS = {"imdb": 4, "sample": 4}
 LABELS = ["negative", "positive"]
 BATCH = 32
 EXAMPLES = ["The film was good, not bad.", "The film was bad, not good."]
 LONGEST = 800  # words read of a review; 3% of IMDB's are longer
-Reviews = tuple[list, list[int]]  # the texts and their labels
+Reviews = tuple[list[str], list[int]]  # the texts and their labels
 
 
 # --- Data: texts, and a label for each ---------------------------------------------------
 
 
-def load(dataset: str, seed: int) -> dict[str, Reviews]:
-    """{"train" | "validation" | "test": (texts, labels)}."""
+def load(dataset: str, seed: int) -> tuple[dict[str, Reviews], list[str]]:
+    """({"train" | "validation" | "test": (texts, labels)}, the names of the classes)."""
     if dataset == "sample":
         sizes = {"train": 4000, "validation": 500, "test": 500}
-        return {split: reviews.reviews(n, f"{seed}/{split}") for split, n in sizes.items()}
-
-    splits, _ = prepared_data.load("imdb_reviews")
-
-    def read(split):
-        pairs = [(e["text"], e["label"]) for e in splits[split].as_numpy_iterator()]
-        return [text for text, _ in pairs], [int(label) for _, label in pairs]
-
-    texts, labels = read("train")
-    order = np.random.default_rng(0).permutation(len(texts))
-    parts = {"validation": order[:2500], "train": order[2500:]}
-    data = {s: ([texts[i] for i in p], [labels[i] for i in p]) for s, p in parts.items()}
-    return {**data, "test": read("test")}
+        return {part: reviews.reviews(n, f"{seed}/{part}") for part, n in sizes.items()}, LABELS
+    if dataset == "imdb":
+        data, _ = labelled_texts.from_tfds("imdb_reviews")
+        texts, labels = data["train"]
+        order = np.random.default_rng(0).permutation(len(texts))
+        parts = {"validation": order[:2500], "train": order[2500:]}
+        data |= {s: ([texts[i] for i in p], [labels[i] for i in p]) for s, p in parts.items()}
+        return data, LABELS
+    data, labels = labelled_texts.from_tfds(dataset)
+    return labelled_texts.split(data, labels, seed), labels
 
 
 def batches(data: Reviews, shuffle: bool) -> tf.data.Dataset:
@@ -80,7 +108,7 @@ def batches(data: Reviews, shuffle: bool) -> tf.data.Dataset:
     )
 
 
-# --- Model: text in, the probability that it is positive out -------------------------------
+# --- Model: text in, a probability for each class out --------------------------------------
 
 
 def clean(texts: tf.Tensor) -> tf.Tensor:
@@ -90,11 +118,17 @@ def clean(texts: tf.Tensor) -> tf.Tensor:
         (r"<[^>]*>", " "),
         (r"’", "'"),
         (r"n't\b", " n't"),
-        (r"([^\pL\pN_\s'])", r" \1 "),
+        (r"([^\pL\pM\pN_\s'])", r" \1 "),
         (r"'(s|re|ve|ll|d|m)\b", r" '\1"),
     ):
         texts = tf.strings.regex_replace(texts, pattern, replacement)
     return texts
+
+
+def standardize(texts: tf.Tensor) -> tf.Tensor:
+    """`clean`; where no spaces are written between words, each character is one."""
+    letters = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
+    return tf.strings.regex_replace(clean(texts), letters, r" \1 ")
 
 
 def build(
@@ -103,8 +137,11 @@ def build(
     units: int = 128,
     embeddings: str | None = None,
     unidirectional: bool = False,
+    classes: int = 2,
 ) -> keras.Model:
-    number = keras.layers.TextVectorization(max_tokens=30_000, standardize=clean, name="vocabulary")
+    number = keras.layers.TextVectorization(
+        max_tokens=30_000, standardize=standardize, name="vocabulary"
+    )
     number.adapt(tf.data.Dataset.from_tensor_slices(texts).batch(1000))
 
     text = keras.Input((), dtype="string", name="text")
@@ -113,34 +150,40 @@ def build(
     x = word_vectors.embedding(number.get_vocabulary(), embeddings, 128)(numbers)
     x = keras.layers.SpatialDropout1D(0.5)(x)
     if unidirectional:
-        read = command_line.CELLS[cell](
-            units, return_sequences=True, return_state=True, name="read"
-        )
+        read = CELLS[cell](units, return_sequences=True, return_state=True, name="read")
         x, *_ = read(x, mask=mask)
     else:
-        recurrent = command_line.CELLS[cell](units, return_sequences=True)
+        recurrent = CELLS[cell](units, return_sequences=True)
         x = layers.Bidirectional(recurrent, name="read")(x, mask=mask)
     # Padding must not win: its outputs are zero, where a real one may be negative.
     x = ops.where(ops.expand_dims(mask, -1), x, ops.full_like(x, -1.0))
     x = keras.layers.GlobalMaxPooling1D()(x)
     x = keras.layers.Dropout(0.5)(x)
-    probability = keras.layers.Dense(1, activation="sigmoid", name="positive")(x)
-    return keras.Model(text, probability, name="sentiment")
+    if classes == 2:  # one number says it all: the probability of the second
+        found = keras.layers.Dense(1, activation="sigmoid", name="classify")(x)
+    else:
+        found = keras.layers.Dense(classes, activation="softmax", name="classify")(x)
+    return keras.Model(text, found, name="sentiment")
+
+
+def probabilities(found: tf.Tensor) -> tf.Tensor:
+    """(batch, classes), from what the model puts out."""
+    return tf.concat([1 - found, found], axis=-1) if found.shape[-1] == 1 else found
 
 
 # --- Evaluation ---------------------------------------------------------------------------
 
 
-def evaluate(model: keras.Model, data: Reviews) -> tuple[dict, np.ndarray]:
+def evaluate(model: keras.Model, data: Reviews, classes: int) -> tuple[dict, np.ndarray]:
     """(scores, the confusion matrix)."""
     pairs = [(labels.numpy(), model.predict_on_batch(t)) for t, labels in batches(data, False)]
-    truth, probability = (np.concatenate(x)[:, 0] for x in zip(*pairs))
-    predicted = probability > 0.5
-    scores = {"reviews": len(truth), "accuracy": float(np.mean(predicted == truth))}
-    return scores, tf.math.confusion_matrix(truth, predicted, 2).numpy()
+    truth, found = (np.concatenate(x) for x in zip(*pairs))
+    truth, predicted = truth[:, 0].astype(int), np.argmax(probabilities(found), axis=-1)
+    matrix = confusion_matrix(truth, predicted, labels=range(classes))
+    return {"reviews": len(truth), **classification.score(truth, predicted)}, matrix
 
 
-# --- Export: sentences in; a label and the probabilities of both out -----------------------
+# --- Export: sentences in; a label and the probabilities of all out ------------------------
 
 # In a request to the export, so that its memory is bounded:
 MOST_TEXTS = 256
@@ -156,23 +199,25 @@ def bounded(name: str, texts: tf.Tensor) -> tf.Tensor:
     return checks.at_most(MOST_BYTES, "bytes, padded to the longest", name, texts, padded)
 
 
-def answer(positive: tf.Tensor) -> dict[str, tf.Tensor]:
-    """The outputs, from each text's probability that it is positive."""
-    probabilities = tf.stack([1 - positive, positive], axis=-1)
-    label = tf.gather(tf.constant(LABELS), tf.argmax(probabilities, axis=-1))
-    return {"label": label, "probabilities": probabilities}
+def answer(found: tf.Tensor, labels: list[str]) -> dict[str, tf.Tensor]:
+    """The outputs, from what the model puts out."""
+    each = probabilities(found)
+    label = tf.gather(tf.constant(labels), tf.argmax(each, axis=-1))
+    return {"label": label, "probabilities": each}
 
 
-def signatures(model: keras.Model) -> dict:
+def signatures(
+    model: keras.Model, labels: list[str] = LABELS, examples: list[str] = EXAMPLES
+) -> dict:
     def classify(sentences):
         sentences = checks.shaped(sentences, [None])
         sentences = bounded("sentences", sentences)
-        return answer(model(sentences, training=False)[:, 0])
+        return answer(model(sentences, training=False), labels)
 
-    specs, example = {"sentences": tf.TensorSpec([None], tf.string)}, {"sentences": EXAMPLES}
+    specs, example = {"sentences": tf.TensorSpec([None], tf.string)}, {"sentences": examples}
     found = {"serving_default": (classify, specs, example)}
     one_direction = isinstance(model.get_layer("read"), layers.RNN)
-    return {**found, **(stream_signatures(model) if one_direction else {})}
+    return {**found, **(stream_signatures(model, labels, examples[:1]) if one_direction else {})}
 
 
 # --- Export of a stream: pieces of text and states in; the answer so far and states out -----
@@ -193,7 +238,7 @@ def split_off_tail(texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return read, tf.strings.substr(texts, cut, length - cut)
 
 
-def stream_signatures(model: keras.Model) -> dict:
+def stream_signatures(model: keras.Model, labels: list[str], example: list[str]) -> dict:
     """The states of a stream, by name:
 
     tail_bytes   string [batch], the end of the text, in which no word is sure yet. (By the
@@ -234,7 +279,7 @@ def stream_signatures(model: keras.Model) -> dict:
         _, highest, *_ = go_on(tail, words_read, *numbers)  # as if nothing followed
         tail = tf.where(words_read < LONGEST, tail, "")
         states = {"tail_bytes": tail, "words_read": words_read, **dict(zip(sizes, numbers))}
-        return {**answer(model.get_layer("positive")(highest)[:, 0]), **states}
+        return {**answer(model.get_layer("classify")(highest), labels), **states}
 
     def initial_state(batch_size):
         batch_size = checks.batch_size(batch_size)
@@ -246,7 +291,7 @@ def stream_signatures(model: keras.Model) -> dict:
             "highest": numbers["highest"] - 1.0,  # what padding has in `build`
         }
 
-    example = {"chunk": EXAMPLES[:1], **initial_state(tf.constant(1))}
+    example = {"chunk": example, **initial_state(tf.constant(1))}
     return {
         "stream": (stream, inputs, example),
         "initial_state": (
@@ -257,14 +302,10 @@ def stream_signatures(model: keras.Model) -> dict:
     }
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = command_line.parser("sentiment", __doc__, EPOCHS)
-    word_vectors.add_argument(parser)
-    parser.add_argument(
-        "--unidirectional", action="store_true", help="read forwards only, and export a stream"
-    )
-    args = command_line.parse(parser, argv)
-    data = load(args.dataset, args.seed)
+def main(args: argparse.Namespace) -> None:
+    data, labels = labelled_texts.from_table(args) if args.data else load(args.dataset, args.seed)
+    args.epochs = args.epochs or training.enough_epochs(len(data["train"][0]), BATCH, 2000)
+    training.begin(args, data, labels)
     train = batches(data["train"], shuffle=True).take(args.steps or -1)
     validation = batches(data["validation"], shuffle=False)
     model = build(
@@ -272,29 +313,36 @@ def main(argv: list[str] | None = None) -> None:
         args.cell,
         embeddings=args.embeddings,
         unidirectional=args.unidirectional,
+        classes=len(labels),
     )
     rate = keras.optimizers.schedules.CosineDecay(1e-3, args.epochs * len(train))
     optimizer = keras.optimizers.Adam(rate, clipnorm=1.0)
-    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
+    loss = "binary_crossentropy" if len(labels) == 2 else "sparse_categorical_crossentropy"
+    model.compile(optimizer, loss, metrics=["accuracy"])
     model.summary()
 
     trained = training.fit(model, train, validation, args, best=("val_accuracy", "max"))
-    scores, _ = evaluate(model, data["validation"])
-    test, confusion = evaluate(model, data["test"])
-    training.write_metrics(args, trained, model, validation=scores, test=test)
+    scores, _ = evaluate(model, data["validation"], len(labels))
+    test, confusion = evaluate(model, data["test"], len(labels))
+    simpler = classification.baselines(data["train"], data["test"], standardize)
+    training.write_metrics(args, trained, model, validation=scores, test={**test, **simpler})
     pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
-    title = f"{args.dataset}, {args.cell}: {test['accuracy']:.2%} of {test['reviews']} reviews"
-    pictures.confusion(args.output / "confusion.png", confusion, LABELS, title)
-    print(f"Test: {test['accuracy']:.2%} of {test['reviews']} reviews are classified correctly.")
+    name = args.data.name if args.data else args.dataset
+    title = f"{name}, {args.cell}: {test['accuracy']:.2%} of {test['reviews']} texts"
+    pictures.confusion(args.output / "confusion.png", confusion, labels, title)
+    pd.DataFrame(confusion, labels, labels).to_csv(args.output / "confusion.csv")
+    print(f"Test, {test['reviews']} texts:")
+    for name, found in {"this network": test, **simpler}.items():
+        print(f"  {name:40} accuracy {found['accuracy']:.2%}  macro-F1 {found['macro_f1']:.4f}")
 
-    served = signatures(model)
+    examples = EXAMPLES if labels == LABELS else data["test"][0][:2]
+    served = signatures(model, labels, examples)
     version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)
     print(f"Exported to {version}; pictures and metrics are in {args.output}.")
-    for sentence in EXAMPLES:
-        found = served["serving_default"][0](tf.constant([sentence]))
-        label, probability = found["label"].numpy()[0].decode(), found["probabilities"][0]
-        print(f"  {sentence}  {label} ({probability[LABELS.index(label)]:.2f})")
+    found = served["serving_default"][0](tf.constant(examples))
+    for text, label, each in zip(examples, found["label"].numpy(), found["probabilities"].numpy()):
+        print(f"  {text}  {label.decode()} ({each.max():.2f})")
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main, ARGS)

@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 from conftest import ask_in_c, portable_ops
 
-from recipes import forecasting, pos_tagging, sentiment, word_embeddings
-from recipes.common import publishing
+from recipes import forecasting, pos_tagging, sentiment
+from recipes.common import forecasting_stream, publishing, vector_tables, word_search
 
 MEAN, STD = np.array([300.0, 12, 0.05], "float32"), np.array([50.0, 5, 0.01], "float32")
 LOOKBACK, HORIZON = 48, 30
@@ -34,11 +34,11 @@ def classifier(folder, unidirectional):
 
 
 def forecaster(folder, streaming):
-    build = forecasting.build_streaming if streaming else forecasting.build
+    build = forecasting_stream.build if streaming else forecasting.build
     model = build(MEAN, STD, LOOKBACK, HORIZON, "gru")
     served = forecasting.signatures(model, MEAN, STD)
     if streaming:
-        served |= forecasting.stream_signatures(model, MEAN, STD)
+        served |= forecasting_stream.signatures(model, MEAN, STD)
     return publishing.publish(model, folder, served)
 
 
@@ -46,9 +46,9 @@ def vectors(folder, spelt):
     words = ["saw", "good", "bad", "king", "man", "woman"]
     random = np.random.default_rng(0)
     table = random.normal(size=(len(words), 8)).astype("float32")
-    ngrams = random.normal(size=(word_embeddings.BUCKETS, 8)).astype("float32") if spelt else None
-    answers = word_embeddings.Answers(words, table, ngrams)
-    return publishing.publish(answers, folder, word_embeddings.signatures(answers))
+    spelling = random.normal(size=(vector_tables.BUCKETS, 8)).astype("float32") if spelt else None
+    answers = word_search.Answers(words, table, spelling)
+    return publishing.publish(answers, folder, word_search.signatures(answers))
 
 
 EXPORTS = {
@@ -260,13 +260,13 @@ def test_too_many_rows_are_refused(served):
     many = {"window": tf.ones((forecasting.MOST_WINDOWS + 1, LOOKBACK, 3))}
     refused(served["forecasting"]["serving_default"], many, "window")
     inputs = good(served, "forecasting_stream", "stream", batch=1)
-    hours = tf.ones((1, forecasting.MOST_HOURS + 1, 3))
-    refused(served["forecasting_stream"]["stream"], {**inputs, "chunk": hours}, "chunk")
+    steps = tf.ones((1, forecasting_stream.MOST_STEPS + 1, 3))
+    refused(served["forecasting_stream"]["stream"], {**inputs, "chunk": steps}, "chunk")
 
 
 @pytest.mark.parametrize("recipe", ["word_embeddings", "word_embeddings_ngrams"])
 def test_too_many_and_too_long_words_are_refused(served, recipe):
-    most, bytes_ = word_embeddings.MOST_WORDS, word_embeddings.MOST_BYTES
+    most, bytes_ = word_search.MOST_WORDS, word_search.MOST_BYTES
     for signature in ("serving_default", "neighbours"):
         ask = served[recipe][signature]
         assert ask(words=tf.fill([most], "saw"))["known"].shape == (most,)

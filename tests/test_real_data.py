@@ -3,6 +3,7 @@
 import numpy as np
 
 from recipes import forecasting, pos_tagging, sentiment, word_embeddings
+from recipes.common import analogy_questions
 
 
 def test_ud_english_ewt_has_the_words_that_are_scored(tfds_data):
@@ -18,7 +19,7 @@ def test_ud_english_ewt_has_the_words_that_are_scored(tfds_data):
 
 
 def test_imdb_is_split_without_touching_its_test_part(tfds_data):
-    data = sentiment.load("imdb", 0)
+    data, _ = sentiment.load("imdb", 0)
     assert {split: len(texts) for split, (texts, _) in data.items()} == {
         "train": 22500, "validation": 2500, "test": 25000,
     }  # fmt: skip
@@ -27,8 +28,18 @@ def test_imdb_is_split_without_touching_its_test_part(tfds_data):
 
 def test_etth1_repeating_the_last_value_scores_as_published(etth1_csv):
     """Zeng et al. 2023, Table 2, "Repeat", horizon 96: MSE 1.295, MAE 0.713."""
-    values, names, (train_end, validation_end, end) = forecasting.load("etth1", etth1_csv, 0)
-    assert names == ["HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT"]
+    data, (train_end, validation_end, end) = forecasting.load("etth1", etth1_csv, 0)
+    values = data.values
+    assert data.step == "h"
+    assert data.channels == [
+        "HUFL",
+        "HULL",
+        "MUFL",
+        "MULL",
+        "LUFL",
+        "LULL",
+        "OT",
+    ]
     mean, std = values[:train_end].mean(axis=0), values[:train_end].std(axis=0)
     standardized = (values - mean) / std
     test = forecasting.windows(values, standardized, validation_end, end, 96, 96).batch(256)
@@ -45,12 +56,12 @@ def test_etth1_repeating_the_last_value_scores_as_published(etth1_csv):
 
 
 def test_word_embeddings_read_all_of_imdb_but_its_test_part(tfds_data):
-    assert len(word_embeddings.read("imdb", None, 0)) == 75_000
+    assert len(word_embeddings.read("imdb", 0)) == 75_000
 
 
 def test_the_analogy_questions_are_those_of_mikolov_et_al(questions_words):
     """Mikolov et al. 2013 (arXiv 1301.3781), 4.1: 8,869 semantic and 10,675 syntactic questions."""
-    questions = word_embeddings.read_questions(questions_words)
+    questions = analogy_questions.read(questions_words)
     syntactic = sum(len(asked) for name, asked in questions.items() if name.startswith("gram"))
     assert len(questions) == 14 and syntactic == 10_675
     assert sum(map(len, questions.values())) - syntactic == 8_869

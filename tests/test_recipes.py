@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def test_scores_beat_what_needs_no_training(run):
     elif recipe == "sentiment":
         assert test["accuracy"] > 0.95  # no counting of words can pass 0.5 by much
     else:
-        others = [test["repeat the last value"]["mse"], test["repeat yesterday"]["mse"]]
+        others = [test["repeat the last value"]["mse"], test["repeat the last season"]["mse"]]
         assert test["model"]["mse"] < 0.95 * min(others)
 
 
@@ -66,7 +67,8 @@ def test_saved_model_answers_as_the_recipe_does(run, tmp_path):
     portable_ops(version)
     weights = folder / f"run/checkpoints/{metrics['best_epoch']}.weights.h5"
     if recipe == "forecasting":
-        values, _, (end, *_) = forecasting.load("sample", None, 0)
+        data, (end, *_) = forecasting.load("sample", None, 0)
+        values = data.values
         mean, std = values[:end].mean(axis=0), values[:end].std(axis=0)
         model = forecasting.build(mean, std, 96, 96, "simple_rnn")
         model.load_weights(weights)
@@ -75,7 +77,8 @@ def test_saved_model_answers_as_the_recipe_does(run, tmp_path):
         expected = model.predict(window) * std + mean
         np.testing.assert_allclose(answer["forecast"], expected, rtol=1e-5, atol=1e-4 * std.min())
     elif recipe == "sentiment":
-        (texts, labels), (train, _) = (sentiment.load("sample", 0)[s] for s in ("test", "train"))
+        data, _ = sentiment.load("sample", 0)
+        (texts, labels), (train, _) = data["test"], data["train"]
         model = sentiment.build(train, "gru")
         model.load_weights(weights)
         answer = ask(version, "serving_default", {"sentences": texts[:40]}, tmp_path)
@@ -114,7 +117,7 @@ def test_without_python_it_answers_the_same(run, c_program, tmp_path):
             "words": {"words": [["I", "saw", "a", "saw"], ["Saws", ".", "", ""]]},
         },
         "forecasting": {
-            "serving_default": {"window": forecasting.load("sample", None, 0)[0][:96][None]}
+            "serving_default": {"window": forecasting.load("sample", None, 0)[0].values[:96][None]}
         },
     }[recipe]
     for signature, inputs in given.items():
@@ -139,24 +142,45 @@ def test_what_can_stream_is_exported_with_its_stream(recipe, flag, tmp_path):
         assert one_stream == pytest.approx(metrics["test"]["model"]["mse"], rel=0.2)
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path):
+def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path):
     arguments = command("forecasting", tmp_path, "--epochs", "3", "--steps", "3")
     history = tmp_path / "run/checkpoints/history.json"
-    process = subprocess.Popen(arguments, cwd=tmp_path, env={**os.environ, "COLUMNS": "80"})
-    deadline = time.monotonic() + 120
-    while not history.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    before = json.loads(history.read_text())["epochs"]
+
+    def stop(how, after):
+        """Stops a run once `after` epochs are done; returns (its end, the epochs, stderr)."""
+        process = subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            epochs = json.loads(history.read_text())["epochs"] if history.exists() else []
+            if len(epochs) >= after:
+                break
+            time.sleep(0.02)
+        process.send_signal(how)
+        _, said = process.communicate()
+        return process.returncode, json.loads(history.read_text())["epochs"], said
+
+    _, killed, _ = stop(signal.SIGKILL, 1)
+    code, stopped, said = stop(signal.SIGINT, len(killed) + 1)
+    assert code == 130 and "Traceback" not in said
+    assert f"goes on from epoch {min(len(stopped) + 1, 3)}" in said
     done = subprocess.run(arguments, cwd=tmp_path, check=True, capture_output=True, text=True)
     after = json.loads(history.read_text())["epochs"]
-    assert f"Going on after epoch {len(before)}" in done.stdout
-    assert len(after) == 3 and after[: len(before)] == before
-    other = subprocess.run(
-        [*arguments, "--seed", "1"], cwd=tmp_path, capture_output=True, text=True
+    assert f"Going on after epoch {len(stopped)}" in done.stdout
+    assert len(after) == 3 and after[: len(stopped)] == stopped and stopped[:1] == killed[:1]
+
+
+def test_a_full_disk_ends_with_a_message(tmp_path):
+    """The system refuses files above 1 MB, as a full disk would."""
+    small = ["--epochs", "1", "--steps", "1", "--cell", "simple_rnn"]
+    done = subprocess.run(
+        command("forecasting", tmp_path, *small),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20)),
+        capture_output=True,
+        text=True,
     )
-    assert other.returncode and "other arguments" in other.stderr
+    assert done.returncode == 1
+    assert "no room left" in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob(".writing-*")) and not list(tmp_path.rglob("saved_model.pb"))
 
 
 @pytest.mark.parametrize("cell", command_line.CELLS)
@@ -235,7 +259,7 @@ def no_route(*args, **kwargs): raise OSError("no route to host")
 urllib.request.urlopen = no_route
 from recipes import forecasting, pos_tagging, sentiment, word_embeddings
 for recipe in (forecasting, pos_tagging, sentiment, word_embeddings):
-    try: recipe.main(["--output", sys.argv[1]])
+    try: recipe.main(recipe.arguments(["--output", sys.argv[1]]))
     except SystemExit as error: print(error)
 """
     environment = {**os.environ, "TFDS_DATA_DIR": str(tmp_path), "KERAS_HOME": str(tmp_path)}

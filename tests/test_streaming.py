@@ -11,7 +11,7 @@ from keras import ops
 
 import layers
 from recipes import forecasting, sentiment
-from recipes.common import publishing
+from recipes.common import forecasting_stream, publishing
 
 FEATURES, LENGTH, BATCH = 3, 11, 2
 CELLS = {
@@ -284,13 +284,13 @@ def test_text_cut_anywhere_has_the_score_of_all_of_it_so_far(text_stream, pieces
 @pytest.fixture(scope="module")
 def hours_stream(tmp_path_factory):
     """(the folder of an export that forecasts, untrained; values; their standard deviation)."""
-    values, *_ = forecasting.load("sample", None, 0)
+    values = forecasting.load("sample", None, 0)[0].values
     mean, std = values.mean(axis=0), values.std(axis=0)
-    model = forecasting.build_streaming(mean, std, 60, 30, "lstm", units=6)
-    for name in ("day", "recurrent", "values"):
+    model = forecasting_stream.build(mean, std, 60, 30, "lstm", units=6)
+    for name in ("season", "recurrent", "values"):
         perturbed(model.get_layer(name))
     signatures = forecasting.signatures(model, mean, std)
-    signatures |= forecasting.stream_signatures(model, mean, std)
+    signatures |= forecasting_stream.signatures(model, mean, std)
     folder = tmp_path_factory.mktemp("forecasting")
     return publishing.publish(model, folder, signatures), values, std
 
@@ -306,7 +306,7 @@ def test_hours_in_any_chunks_have_the_forecast_of_the_window(hours_stream):
     for chunks in (every_hour, *(cuts(random, 60) for _ in range(4))):
         found, states = stream(signatures, {"chunk": windows}, chunks)
         np.testing.assert_allclose(found[-1]["forecast"] / std, whole / std, atol=1e-5)
-        np.testing.assert_array_equal(states["day"], windows[:, -24:])
+        np.testing.assert_array_equal(states["last_season"], windows[:, -24:])
 
 
 def test_without_python_streams_go_on_the_same(text_stream, hours_stream, c_program):

@@ -1,23 +1,23 @@
-"""The best epoch is kept, also over an interruption."""
+"""The best epoch is kept, also over an interruption; a run is known by what it was made of."""
 
 import argparse
+import json
+import math
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from recipes.common import training
+from recipes.common import files, training
 
 
 class Killed(BaseException):
     pass
 
 
-def run(folder, epochs, scores, monkeypatch, **arguments):
+def run(folder, epochs, scores, monkeypatch, data=(1, 2), extendable=False, **arguments):
     """Trains a model whose validation scores are given."""
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
     on_epoch_end = training.KeepEpochs.on_epoch_end
 
     def scored(self, epoch, logs):
@@ -25,21 +25,25 @@ def run(folder, epochs, scores, monkeypatch, **arguments):
             raise Killed
         on_epoch_end(self, epoch, {**logs, "val_loss": scores[epoch]})
 
-    args = argparse.Namespace(epochs=epochs, output=folder, steps=None, **arguments)
+    known = {"output": folder, "epochs": epochs, "steps": None, "restart": False, "seed": 0}
+    args = argparse.Namespace(**(known | arguments))
+    training.begin(args, *data, extendable=extendable)
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
     ones = np.ones((2, 1))
-    data = tf.data.Dataset.from_tensor_slices((ones, ones)).batch(2)
+    batches = tf.data.Dataset.from_tensor_slices((ones, ones)).batch(2)
     with monkeypatch.context() as patched:
         patched.setattr(training.KeepEpochs, "on_epoch_end", scored)
-        trained = training.fit(model, data, data, args, best=("val_loss", "min"))
+        trained = training.fit(model, batches, batches, args, best=("val_loss", "min"))
     return trained, model.get_weights()
 
 
 def test_the_best_epoch_survives_an_interruption(tmp_path, monkeypatch):
     with pytest.raises(Killed):
-        run(tmp_path, 4, [0.1, 0.3, Killed], monkeypatch, seed=0)
+        run(tmp_path, 4, [0.1, 0.3, Killed], monkeypatch)
     kept = {p.name for p in (tmp_path / "checkpoints").iterdir()}
     assert kept == {"1.weights.h5", "2.weights.h5", "history.json"}
-    trained, weights = run(tmp_path, 4, [None, None, 0.2, 0.4], monkeypatch, seed=0)
+    trained, weights = run(tmp_path, 4, [None, None, 0.2, 0.4], monkeypatch)
     assert trained["best_epoch"] == 1
     assert trained["history"]["val_loss"] == [0.1, 0.3, 0.2, 0.4]
     one = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
@@ -51,10 +55,9 @@ def test_the_best_epoch_survives_an_interruption(tmp_path, monkeypatch):
 @pytest.mark.parametrize("file", ["2.weights.h5", "history.json"])
 def test_killed_at_any_file_a_run_goes_on_as_if_it_had_not_been(when, file, tmp_path, monkeypatch):
     scores = [0.3, 0.1, 0.2]
-    keras.utils.set_random_seed(0)
-    whole, expected = run(tmp_path / "whole", 3, scores, monkeypatch, seed=0)
+    whole, expected = run(tmp_path / "whole", 3, scores, monkeypatch)
 
-    write = training.write
+    write = files.write
 
     def killed(path, writer):
         now = path.name == file and (path.parent / "2.weights.h5").exists() == (
@@ -66,21 +69,84 @@ def test_killed_at_any_file_a_run_goes_on_as_if_it_had_not_been(when, file, tmp_
         if now:
             raise Killed
 
-    keras.utils.set_random_seed(0)
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(training, "write", killed)
-        run(tmp_path / "run", 3, scores, monkeypatch, seed=0)
-    trained, weights = run(tmp_path / "run", 3, scores, monkeypatch, seed=0)
+        patched.setattr(files, "write", killed)
+        run(tmp_path / "run", 3, scores, monkeypatch)
+    trained, weights = run(tmp_path / "run", 3, scores, monkeypatch)
     assert trained["best_epoch"] == whole["best_epoch"] == 2
     np.testing.assert_allclose(weights[0], expected[0], rtol=1e-6)
 
 
-def test_nan_is_never_the_best(tmp_path, monkeypatch):
-    assert run(tmp_path, 2, [float("nan"), 0.3], monkeypatch, seed=0)[0]["best_epoch"] == 2
+@pytest.mark.parametrize("lost", [math.nan, math.inf])
+def test_training_that_diverges_stops_and_keeps_what_was_before(lost, tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match=r"diverged in epoch 2: val_loss is (nan|inf)"):
+        run(tmp_path, 3, [0.1, lost, 0.1], monkeypatch)
+    assert training.epochs_done(tmp_path) == 1
 
 
-@pytest.mark.parametrize("other", [{"seed": 1}, {"seed": 0, "epochs": 3}])
-def test_a_run_with_other_arguments_is_not_taken_up(other, tmp_path, monkeypatch):
-    run(tmp_path, 1, [0.1], monkeypatch, seed=0)
-    with pytest.raises(SystemExit, match=r"'seed': 0.*'seed':.*another --output"):
-        run(tmp_path, other.pop("epochs", 1), [0.1] * 3, monkeypatch, **other)
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"seed": 1}, ["--seed: 0 there, 1 here"]),
+        ({"data": (1, 3)}, ["data read, by fingerprint: "]),
+        ({"dimension": 5}, ["--dimension: None there, 5 here"]),
+        ({"epochs": 2}, ["--epochs: 1 there, 2 here", "none can be added"]),
+    ],
+)
+def test_a_run_that_differs_is_refused_by_its_differences(changed, says, tmp_path, monkeypatch):
+    run(tmp_path, 1, [0.1], monkeypatch)
+    changed = {"epochs": 1, **changed}
+    epochs = changed.pop("epochs")
+    with pytest.raises(SystemExit) as error:
+        run(tmp_path, epochs, [0.1] * 2, monkeypatch, **changed)
+    said = str(error.value)
+    assert all(text in said for text in [*says, "--restart"])
+    assert said.count(" there, ") == 1  # and nothing but the difference
+    again, _ = run(tmp_path, epochs, [0.2] * 2, monkeypatch, restart=True, **changed)
+    assert again["history"]["val_loss"] == [0.2] * epochs
+
+
+def test_more_epochs_are_added_where_the_schedule_allows_it(tmp_path, monkeypatch):
+    run(tmp_path, 1, [0.1], monkeypatch, extendable=True)
+    longer, _ = run(tmp_path, 3, [None, 0.2, 0.3], monkeypatch, extendable=True)
+    assert longer["history"]["val_loss"] == [0.1, 0.2, 0.3]
+    with pytest.raises(SystemExit, match="3 are done, 2 here"):
+        run(tmp_path, 2, [], monkeypatch, extendable=True)
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, capsys):
+    run(tmp_path, 3, [0.2, 0.3, 0.1], monkeypatch)
+    damaged = tmp_path / "checkpoints/3.weights.h5"
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    again, _ = run(tmp_path, 3, [None, None, 0.4], monkeypatch)
+    assert "Going on after epoch 2" in capsys.readouterr().out
+    assert again["history"]["val_loss"] == [0.2, 0.3, 0.4] and again["best_epoch"] == 1
+
+
+def test_a_damaged_history_says_what_to_do(tmp_path, monkeypatch):
+    run(tmp_path, 1, [0.2], monkeypatch)
+    history = tmp_path / "checkpoints/history.json"
+    history.write_text(history.read_text()[:50])
+    with pytest.raises(SystemExit, match=r"history.json is damaged .* --restart begins anew"):
+        run(tmp_path, 1, [0.2], monkeypatch)
+    run(tmp_path, 1, [0.2], monkeypatch, restart=True)
+
+
+def test_the_fingerprint_is_of_the_content():
+    data = [np.arange(6).reshape(2, 3), ["a", b"bc"], {"x": (1, None)}]
+    same = [np.arange(6).reshape(2, 3), ("a", b"bc"), {"x": [1, None]}]
+    assert training.fingerprint(*data) == training.fingerprint(*same)
+    others = [
+        [np.arange(6).reshape(3, 2), *data[1:]],
+        [np.arange(6.0).reshape(2, 3), *data[1:]],
+        [data[0], ["ab", b"c"], data[2]],
+        [data[0], ["a", b"bd"], data[2]],
+    ]
+    assert len({training.fingerprint(*x) for x in (data, *others)}) == 5
+
+
+def test_metrics_are_valid_json(tmp_path):
+    found = {"a": math.nan, "b": [np.float32(1.5), -math.inf], "c": {1: np.int64(2)}}
+    files.write_json(tmp_path / "metrics.json", found)
+    read = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert read == {"a": None, "b": [1.5, None], "c": {"1": 2}}

@@ -1,5 +1,6 @@
 """Word embeddings: the objective, the evaluation, the files and the SavedModel."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ from google.protobuf import text_format
 from tensorboard.plugins.projector import ProjectorConfig
 
 from recipes import pos_tagging, sentiment, word_embeddings
-from recipes.common import word_vectors
+from recipes.common import analogy_questions, vector_tables, word_vectors
 from recipes.common.samples import analogies
 
 FILES = {"curves.png", "map.png", "similarities.png"}
@@ -40,7 +41,7 @@ def spelt(tmp_path_factory):
     """The folder of a run on a text file, with n-grams, taken up again once it was done."""
     folder = tmp_path_factory.mktemp("ngrams")
     lines = "\n".join(analogies.texts(4000, "another"))
-    (folder / "text.txt").write_bytes(lines.encode() + b"\nnot UTF-8: \xff\xfe\n")
+    (folder / "text.txt").write_bytes(lines.encode())
     command = ["--text", folder / "text.txt", "--ngrams", "--dimension", "20", "--epochs", "1"]
     run_recipe(folder, *command)
     again = run_recipe(folder, *command, "--analogy", "rome", "italy", "france", stdout=-1)
@@ -287,8 +288,8 @@ def test_a_word_is_the_mean_of_its_own_vector_and_its_ngrams():
     for i, word in enumerate(words):
         marked = f"<{word}>"
         grams = [marked[j : j + n] for n in (3, 4, 5, 6) for j in range(len(marked) - n + 1)]
-        buckets = tf.strings.to_hash_bucket_fast(grams, word_embeddings.BUCKETS).numpy()
-        mean = table[[word_embeddings.BUCKETS + i, *buckets]].mean(0)
+        buckets = tf.strings.to_hash_bucket_fast(grams, vector_tables.BUCKETS).numpy()
+        mean = table[[vector_tables.BUCKETS + i, *buckets]].mean(0)
         np.testing.assert_allclose(layer.of_all_words()[i], mean, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(layer(tf.constant([[i, 0]]))[0, 0], mean, rtol=1e-4, atol=1e-6)
 
@@ -306,8 +307,8 @@ def test_analogies_are_counted_as_gensim_does(tmp_path):
     path.write_text(
         "".join(f": {s}\n" + "".join(f"{' '.join(q)}\n" for q in qs) for s, qs in sections.items())
     )
-    assert word_embeddings.read_questions(path) == sections
-    scores = word_embeddings.evaluate(words, vectors, sections)
+    assert analogy_questions.read(path) == sections
+    scores = analogy_questions.evaluate(words, vectors, sections)
     theirs = gensim.models.KeyedVectors(4)
     theirs.add_vectors(words, vectors)
     accuracy, found = theirs.evaluate_word_analogies(path)
@@ -323,10 +324,10 @@ def test_an_analogy_is_solved_by_its_vectors_and_not_by_its_own_words():
     words = ["man", "woman", "king", "queen", "far"]
     vectors = np.array([[1, 0, 0], [1, 0, 1], [1, 2, 0], [1, 2, 1], [-1, -1, -1]], float)
     asked = {"family": [["man", "woman", "king", "queen"], ["man", "woman", "king", "unknown"]]}
-    scores = word_embeddings.evaluate(words, vectors, asked)
+    scores = analogy_questions.evaluate(words, vectors, asked)
     assert scores["accuracy"] == 1 and scores["questions"] == 1 and scores["coverage"] == 0.5
     asked = {"gram": [["man", "woman", "king", "far"], ["man", "woman", "king", "king"]]}
-    assert word_embeddings.evaluate(words, vectors, asked)["syntactic"]["accuracy"] == 0
+    assert analogy_questions.evaluate(words, vectors, asked)["syntactic"]["accuracy"] == 0
 
 
 # --- Vectors in other recipes ----------------------------------------------------------------
@@ -369,7 +370,7 @@ def test_recipes_start_from_vectors(tmp_path, capsys):
     vectors = random.normal(scale=0.4, size=(2, 60)).astype("float32")
     word_vectors.write(path, ["film", "saw"], vectors)
     data, tags = pos_tagging.load("sample", 0)
-    texts, _ = sentiment.load("sample", 0)["train"]
+    texts, _ = sentiment.load("sample", 0)[0]["train"]
     models = {
         "sentiment": sentiment.build(texts, "gru", embeddings=str(path)),
         "pos_tagging": pos_tagging.build(data["train"], tags, "gru", embeddings=str(path)),
@@ -397,18 +398,67 @@ def test_bad_questions_are_told_of(tmp_path, content, says):
     if content is not None:
         (tmp_path / "bad.txt").write_text(content)
     with pytest.raises(SystemExit, match=says):
-        word_embeddings.main(["--dataset", "sample", "--questions", str(tmp_path / "bad.txt")])
+        asked = ["--dataset", "sample", "--questions", str(tmp_path / "bad.txt")]
+        word_embeddings.main(word_embeddings.arguments(asked))
 
 
-def test_a_text_that_is_not_there_or_too_short_is_told_of(tmp_path):
+def test_a_text_that_is_not_there_or_too_short_is_told_of(tmp_path, capsys):
     path = tmp_path / "text.txt"
-    for content, says in (
-        (None, "there is no file"),
-        ("", "too little"),
-        ("a b " * 40, "too little"),
-    ):
-        if content is not None:
-            path.write_text(content)
-        with pytest.raises(SystemExit, match=says):
-            word_embeddings.main(["--text", str(path), "--output", str(tmp_path / "run")])
+    with pytest.raises(SystemExit):
+        word_embeddings.arguments(["--text", str(path)])
+    assert "there is no file" in capsys.readouterr().err
+    for content in ("", "a b " * 40):
+        path.write_text(content)
+        with pytest.raises(SystemExit, match="too little"):
+            learn(path, tmp_path)
     assert os.listdir(tmp_path) == ["text.txt"]
+
+
+def learn(path, folder):
+    command = ["--text", str(path), "--output", str(folder / "run")]
+    word_embeddings.main(word_embeddings.arguments(command))
+
+
+def test_a_text_in_another_encoding_is_refused(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes("one\nein schöner Tag\n".encode("latin-1"))
+    with pytest.raises(SystemExit, match=r"line 2, is not in UTF-8.*--encoding latin-1"):
+        learn(path, tmp_path)
+    (line, *_) = word_embeddings.read_own([path], "latin-1").skip(1).as_numpy_iterator()
+    assert line.decode() == "ein schöner Tag"
+
+
+def test_several_texts_are_read_in_turn(tmp_path):
+    (tmp_path / "a.txt").write_text("one two\nthree\n")
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"four"))
+    lines = word_embeddings.read_own([tmp_path / "a.txt", tmp_path / "b.txt.gz"], None)
+    assert [x.decode() for x in lines.as_numpy_iterator() if x] == ["one two", "three", "four"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("我们今天去看电影，然后回家吃饭。这部电影非常好看。\n", "Chinese or Japanese"),
+        ("今日は映画を見に行きました。とても面白かったです。\n", "Chinese or Japanese"),
+        ("วันนี้เราไปดูหนังด้วยกันแล้วกลับบ้าน สนุกมากเลยทีเดียว\n", "Thai"),
+    ],
+)
+def test_text_that_spaces_do_not_split_is_noticed(text, says, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(text * 100)
+    with pytest.raises(SystemExit, match=f"{says}.* with no spaces between words"):
+        learn(path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "我们 今天 去 看 电影 ， 然后 回家 吃饭 。",
+        "วันนี้ เรา ไป ดู หนัง ด้วยกัน แล้ว กลับ บ้าน",
+        "오늘 우리는 영화를 보러 갔습니다",
+        "The film 千と千尋の神隠し is by Miyazaki, and many people liked it.",
+    ],
+)
+def test_text_that_spaces_do_split_is_taken(text, tmp_path):
+    (tmp_path / "text.txt").write_text(text)
+    assert len(word_embeddings.read_own([tmp_path / "text.txt"], None)) == 1

@@ -1,19 +1,29 @@
-"""The arguments that every recipe has, and the seeds."""
+"""The arguments that every recipe has, read before TensorFlow is imported; how a script ends."""
 
 import argparse
+import contextlib
+import errno
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import keras
-
-import layers
-from recipes.common import training
+from recipes.common import files
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-CELLS = {"simple_rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
+CELLS = ("simple_rnn", "lstm", "gru")
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def parser(
-    recipe: str, description: str, epochs: dict[str, int], cell: str | None = "lstm"
+    recipe: str,
+    description: str,
+    epochs: dict[str, int],
+    cell: str | None = "lstm",
+    *,
+    other: int | None = None,
+    any_dataset: bool = False,
 ) -> argparse.ArgumentParser:
     """A parser with the common arguments.
 
@@ -22,44 +32,59 @@ def parser(
         description: What the recipe does, for `--help`.
         epochs: For each dataset, the first being the default, how long to train.
         cell: The default cell; None where there is no recurrent network.
+        other: How long to train on other data: a file of the user's (the recipe adds the
+            argument `--data`), or another dataset. None: `args.epochs` is left to the recipe.
+        any_dataset: Whether `--dataset` takes other names too.
     """
     default = next(iter(epochs))
     found = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = found.add_argument
-    add("--dataset", choices=list(epochs), default=default, help=f"default: {default}")
+    names = {} if any_dataset else {"choices": list(epochs)}
+    add("--dataset", **names, help=f"{', '.join(epochs)}; default: {default}")
     if cell:
-        add(
-            "--cell", choices=list(CELLS), default=cell, help=f"the recurrent cell; default: {cell}"
-        )
+        add("--cell", choices=CELLS, default=cell, help=f"the recurrent cell; default: {cell}")
     run = "DATASET-CELL" if cell else "DATASET"
-    lengths = ", ".join(f"{n} on {name}" for name, n in epochs.items())
-    add("--epochs", type=positive, help=f"default: {lengths}")
+    lengths = [f"{n} on {name}" for name, n in epochs.items()]
+    lengths += [f"{other or 'by their size'} on other data"] if other or any_dataset else []
+    add("--epochs", type=positive, help=f"default: {', '.join(lengths)}")
     add("--steps", type=positive, help="batches an epoch, for a quick try; default: all")
     add("--seed", type=seed, default=0, help="default: 0")
     add("--output", type=Path, help=f"default: runs/{recipe}/{run}[-FLAG] in the repository")
+    add("--restart", action="store_true", help="delete what --output holds of an earlier run")
     add(
         "--saved-models",
         type=Path,
-        default=REPOSITORY / "saved_models",
-        help=f"where {recipe}/VERSION is exported to; default: saved_models in the repository",
+        help=f"where {recipe}/VERSION is exported to; default: saved_models in the repository, "
+        "for a quick try (--steps, --dataset sample) in --output",
     )
     add("--keep", type=positive, help="exported versions that stay; default: all")
-    found.set_defaults(recipe=recipe, epochs_of=epochs)
+    found.set_defaults(recipe=recipe, data=None, epochs_of=epochs, epochs_of_other=other)
     return found
 
 
 def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
-    """Reads the arguments, fills in what depends on others, and seeds everything."""
+    """Reads the arguments, and fills in what depends on others.
+
+    Where there is `--data`, `args.dataset` is "data", unless it was given too.
+    """
     args = parser.parse_args(argv)
-    epochs_of = vars(args).pop("epochs_of")
-    args.epochs = args.epochs or epochs_of[args.dataset]
-    flags = [name for name, value in vars(args).items() if value is True]
-    run = "-".join([args.dataset, *([args.cell] if "cell" in args else []), *flags])
+    given = vars(args)
+    epochs_of, other = given.pop("epochs_of"), given.pop("epochs_of_other")
+    args.dataset = args.dataset or ("data" if args.data else next(iter(epochs_of)))
+    args.epochs = args.epochs or epochs_of.get(args.dataset, other)
+    name = args.dataset.replace("/", "-")
+    if args.data:
+        first = args.data[0] if isinstance(args.data, list) else args.data
+        name = first.name.split(".")[0] or first.name
+    flags = [flag for flag, value in given.items() if value is True and flag != "restart"]
+    run = "-".join([name, *([args.cell] if "cell" in args else []), *flags])
     args.output = args.output or REPOSITORY / "runs" / args.recipe / run
-    # A run that goes on must not draw what it drew in its first epoch again.
-    keras.utils.set_random_seed(args.seed + training.epochs_done(args.output))
+    if not args.saved_models:
+        quick = args.steps or args.dataset == "sample"
+        args.saved_models = (args.output if quick else REPOSITORY) / "saved_models"
+    check_places(parser, args, "output", "saved_models")
     return args
 
 
@@ -75,10 +100,83 @@ def study_parser(recipe: str, description: str) -> argparse.ArgumentParser:
 
 
 def parse_study(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
-    """Reads the arguments, and seeds everything."""
+    """Reads the arguments of a `study_parser`."""
     args = parser.parse_args(argv)
-    keras.utils.set_random_seed(args.seed)
+    check_places(parser, args, "output")
     return args
+
+
+def check_places(parser: argparse.ArgumentParser, args: argparse.Namespace, *names: str) -> None:
+    """Ends the program now, not after training, if a folder can't be written."""
+    for name in names:
+        problem = files.why_not_writable(getattr(args, name))
+        if problem:
+            parser.error(f"--{name.replace('_', '-')}: {problem}")
+
+
+def start(arguments: Callable[[], argparse.Namespace]) -> argparse.Namespace:
+    """`arguments()`, and only then TensorFlow, whose import takes seconds.
+
+    Its own lines are for those who ask: TF_CPP_MIN_LOG_LEVEL=0.
+    """
+    args = arguments()
+    try:
+        if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+            import tensorflow  # noqa: F401
+        else:
+            os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+            with no_stderr():  # some lines come before the level is looked at
+                import tensorflow as tf
+
+                tf.config.list_physical_devices()
+    except KeyboardInterrupt:
+        sys.exit("\nStopped before anything was done.")
+    return args
+
+
+@contextlib.contextmanager
+def no_stderr() -> Iterator[None]:
+    """Inside, nothing is written to the process's standard error, not by C++ either."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+    """Calls `main(args)`; what stops it from outside is a message, not a traceback."""
+    try:
+        main(args)
+    except KeyboardInterrupt:
+        end_of_stopped(args)
+    except Exception as error:
+        # TensorFlow and HDF5 have the system's words, but not always its number.
+        if getattr(error, "errno", None) not in NO_ROOM and (
+            os.strerror(errno.ENOSPC) not in str(error)
+        ):
+            raise
+        sys.exit(
+            f"There is no room left to write to: {error}\nFree some, or give another --output "
+            "and --saved-models. The same command then goes on where it was."
+        )
+
+
+def end_of_stopped(args: argparse.Namespace) -> None:
+    """Ends the program as the system does for Ctrl-C, and says how to go on."""
+    message = "\nStopped."
+    if "epochs" in args:  # it trains, and keeps its epochs
+        from recipes.common import training
+
+        epoch = min(training.epochs_done(args.output) + 1, args.epochs or 1)
+        again = "The same command, without --restart," if args.restart else "The same command"
+        message += f" {again} goes on from epoch {epoch}."
+    print(message, file=sys.stderr)
+    sys.exit(130)
 
 
 def positive(text: str) -> int:
@@ -90,8 +188,24 @@ def positive(text: str) -> int:
 
 
 def seed(text: str) -> int:
-    """An argument that seeds random numbers: a whole number, not below zero."""
+    """An argument that seeds random numbers: a whole number from 0 to 2³¹ − 1."""
     number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"must not be below 0, got {number}")
+    if not 0 <= number < 2**31:
+        raise argparse.ArgumentTypeError(f"must not be below 0 or above 2³¹ − 1, got {number}")
     return number
+
+
+def shares(text: str) -> list[float]:
+    """An argument of three shares that make up one whole, as 0.7,0.1,0.2."""
+    shares = [float(x) for x in text.split(",")]
+    if len(shares) != 3 or min(shares) <= 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6):
+        raise argparse.ArgumentTypeError(f"must be three shares with a sum of 1, got {text}")
+    return shares
+
+
+def file(text: str) -> Path:
+    """An argument that must be a file that is there."""
+    path = Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {path}")
+    return path

@@ -1,9 +1,9 @@
 """SavedModels in TF Serving's layout: saved_models/RECIPE/VERSION.
 
-A version is written beside and renamed: it is there whole or not at all, even if its writer
-is killed. Versions count up; whoever publishes at the same time takes the next number. The
-system holds a lock only as long as its process lives, so what a killed one left is known by
-its lock being free.
+A version is written beside, asked, and renamed: it is there whole or not at all, even if its
+writer is killed, and what doesn't answer with numbers is never published. Versions count up;
+whoever publishes at the same time takes the next number. The system holds a lock only as long
+as its process lives, so what a killed one left is known by its lock being free.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from recipes.common import warmup
@@ -31,6 +32,10 @@ def publish(model: keras.Model, folder: Path, signatures: dict, keep: int | None
 
     Returns:
         The folder of the new version.
+
+    Raises:
+        SystemExit: If a weight, or an answer to an example, is not finite; then nothing is
+            published.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as until_done:
@@ -39,6 +44,9 @@ def publish(model: keras.Model, folder: Path, signatures: dict, keep: int | None
             beside = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
             until_done.enter_context(locked(beside))
         until_done.callback(shutil.rmtree, beside)
+        for weight in model.weights:
+            if not np.all(np.isfinite(weight.numpy())):
+                raise SystemExit(f"Nothing is exported: {weight.path} holds what is no number.")
         archive = keras.export.ExportArchive()
         archive.track(model)
         for name, (function, specs, _) in signatures.items():
@@ -46,7 +54,26 @@ def publish(model: keras.Model, folder: Path, signatures: dict, keep: int | None
             archive.add_endpoint(name, function, input_signature=named)
         archive.write_out(beside / "model", verbose=False)
         warmup.write(beside / "model", signatures)
+        ask(beside / "model", signatures)
         return put_in_place(beside / "model", folder, keep)
+
+
+def ask(saved_model: Path, signatures: dict) -> None:
+    """Asks a SavedModel its own examples, and ends the program if an answer is of no use."""
+    served = tf.saved_model.load(str(saved_model)).signatures
+    for name, (_, specs, example) in signatures.items():
+        given = {n: tf.convert_to_tensor(example[n], spec.dtype) for n, spec in specs.items()}
+        try:
+            answers = served[name](**given)
+        except tf.errors.OpError as error:
+            raise SystemExit(
+                f"Nothing is exported: {name!r} refuses its own example. {error.message}"
+            ) from error
+        for output, answer in answers.items():
+            if answer.dtype.is_floating and not np.all(np.isfinite(answer)):
+                raise SystemExit(
+                    f"Nothing is exported: {output!r} of {name!r} holds what is no number."
+                )
 
 
 def put_in_place(written: Path, folder: Path, keep: int | None = None) -> Path:

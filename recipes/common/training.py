@@ -2,22 +2,161 @@
 
 After every epoch the weights (with the optimizer's) are written to a file of their own,
 and then the history: an epoch counts once it is in the history. What the history does not
-need any more is deleted last. The best validation epoch is kept, over interruptions too.
+need any more is deleted last. The best validation epoch is kept, over interruptions too,
+and so is the epoch before the last, in case the last one's file is damaged.
 """
 
 import argparse
+import hashlib
 import json
 import math
-import os
+import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import keras
+import numpy as np
 import tensorflow as tf
 
-# Where things lie, and what is asked in the end, does not make a run another one.
-PLACES = ("output", "saved_models", "keep", "csv", "questions", "analogy", "words")
+from recipes.common import files
+
+# Where things lie, and what is asked in the end, does not make a run another one: what was
+# read counts by its content.
+PLACES = (
+    "output",
+    "saved_models",
+    "keep",
+    "restart",
+    "data",
+    "test_data",
+    "questions",
+    "analogy",
+    "words",
+)
+
+
+def begin(args: argparse.Namespace, *data, extendable: bool = False) -> None:
+    """Makes sure that what lies under `args.output` is this run, and seeds everything.
+
+    Args:
+        args: The recipe's arguments. They get `data_read`, the fingerprint of `data`.
+        data: What was read: arrays, texts, numbers, and lists, tuples and dicts of them.
+        extendable: Whether the run may go on for more epochs than it was started with, as
+            its learning rate does not depend on their number.
+
+    Raises:
+        SystemExit: If `args.output` holds a run that differs, or one that can't be read.
+    """
+    args.data_read, args.extendable = fingerprint(*data), extendable
+    if args.restart:
+        for folder in ("checkpoints", "tensorboard"):
+            shutil.rmtree(args.output / folder, ignore_errors=True)
+    kept = history(args.output)
+    if kept:
+        refuse_another(kept, args)
+    # A run that goes on must not draw what it drew in its first epoch again.
+    keras.utils.set_random_seed(args.seed + epochs_done(args.output))
+
+
+def enough_epochs(examples: int, batch: int, batches: int) -> int:
+    """How long to train on data of a size not known before: `batches`, in 4 to 60 epochs."""
+    return min(60, max(4, math.ceil(batches * batch / examples)))
+
+
+def refuse_another(kept: dict, args: argparse.Namespace) -> None:
+    """Ends the program if the run of which `kept` is the history was started otherwise."""
+    before, now = kept["run"], identity(args)
+    differences = []
+    for name in [*now, *(name for name in before if name not in now)]:
+        there, here = before.get(name), now.get(name)
+        if name == "epochs" and args.extendable:
+            if here < len(kept["epochs"]):
+                differences.append(f"--epochs: {len(kept['epochs'])} are done, {here} here")
+        elif there != here:
+            option = "data read, by fingerprint" if name == "data_read" else f"--{name}"
+            why = " (the learning rate falls over all epochs, so none can be added)"
+            differences.append(
+                f"{option.replace('_', '-')}: {there} there, {here} here"
+                + (why if name == "epochs" else "")
+            )
+    if differences:
+        raise SystemExit(
+            f"{args.output} holds a run that differs:\n  "
+            + "\n  ".join(differences)
+            + "\nGive another --output, or begin anew with --restart, which deletes that run."
+        )
+
+
+def identity(args: argparse.Namespace) -> dict:
+    """What makes a run this one."""
+    return {k: v for k, v in vars(args).items() if k not in (*PLACES, "extendable")}
+
+
+def fingerprint(*data) -> str:
+    """The first 16 digits of a SHA-256 over all content of `data`."""
+    digest = hashlib.sha256()
+
+    def add(value):
+        if isinstance(value, np.ndarray) and value.dtype != object:
+            digest.update(f"{value.dtype}{value.shape}".encode())
+            digest.update(np.ascontiguousarray(value).data)
+        elif isinstance(value, (list, tuple, np.ndarray)):
+            digest.update(f"[{len(value)}".encode())
+            for x in value:
+                add(x)
+        elif isinstance(value, dict):
+            add([*value.items()])
+        else:
+            text = value if isinstance(value, bytes) else str(value).encode()
+            digest.update(f"{len(text)}:".encode() + text)
+
+    add(data)
+    return digest.hexdigest()[:16]
+
+
+def history(output: Path) -> dict | None:
+    """{"run": how the run in this folder was started, "epochs": [metrics]}; None without one.
+
+    Epochs whose weights can't be read are left out, the last ones first.
+
+    Raises:
+        SystemExit: If the history itself can't be read, or the weights of no epoch.
+    """
+    path = output / "checkpoints" / "history.json"
+    if not path.exists():
+        return None
+    way_on = f"--restart begins anew; or delete {path.parent}"
+    try:
+        kept = json.loads(path.read_text("utf-8"))
+        kept["run"], rows = dict(kept["run"]), list(kept["epochs"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise SystemExit(f"{path} is damaged ({error}). {way_on}.") from error
+    kept["epochs"] = [*rows]
+    while kept["epochs"] and not readable(weights(output, len(kept["epochs"]))):
+        kept["epochs"].pop()
+    if not kept["epochs"]:
+        raise SystemExit(f"No weights in {path.parent} can be read. {way_on}.")
+    return kept
+
+
+def weights(output: Path, epoch: int) -> Path:
+    return output / "checkpoints" / f"{epoch}.weights.h5"
+
+
+def readable(path: Path) -> bool:
+    """Whether an HDF5 file is there, and not cut off."""
+    try:
+        h5py.File(path).close()
+    except OSError:
+        return False
+    return True
+
+
+def epochs_done(output: Path) -> int:
+    """How many epochs of an earlier run are in its folder, to go on from."""
+    kept = history(output)
+    return len(kept["epochs"]) if kept else 0
 
 
 def fit(
@@ -32,8 +171,7 @@ def fit(
 
     Args:
         train, validation: Datasets.
-        args: The recipe's arguments; a run under `args.output` is taken up again only
-            if it was started with the same.
+        args: The recipe's arguments, after `begin`.
         best: What makes an epoch the best, and how: ("val_accuracy", "max").
 
     Returns:
@@ -41,7 +179,7 @@ def fit(
         "seconds": spent in training}.
 
     Raises:
-        SystemExit: If `args.output` holds a run with other arguments.
+        SystemExit: If training diverges: a loss or metric is no finite number.
     """
     keep = KeepEpochs(args, *best)
     done = keep.restore(model)
@@ -55,85 +193,97 @@ def fit(
             initial_epoch=done,
             epochs=args.epochs,
             shuffle=False,  # the datasets do
-            callbacks=[keep, logs],
+            callbacks=[keep, Progress(), logs],
         )
-    model.load_weights(keep.weights(keep.best_epoch))
+    model.load_weights(weights(args.output, keep.best_epoch()))
     seconds = sum(row.pop("seconds") for row in keep.rows)
-    history = {name: [row[name] for row in keep.rows] for name in keep.rows[0]}
-    return {"history": history, "best_epoch": keep.best_epoch, "seconds": round(seconds, 1)}
-
-
-def epochs_done(output: Path) -> int:
-    """How many epochs of an earlier run are in its folder."""
-    history = output / "checkpoints" / "history.json"
-    return len(json.loads(history.read_text())["epochs"]) if history.exists() else 0
+    found = {name: [row[name] for row in keep.rows] for name in keep.rows[0]}
+    return {"history": found, "best_epoch": keep.best_epoch(), "seconds": round(seconds, 1)}
 
 
 class KeepEpochs(keras.callbacks.Callback):
-    """Keeps, in `args.output`/checkpoints, the last epoch, the best one and the history."""
+    """Keeps, in `args.output`/checkpoints, the last two epochs, the best one and the history."""
 
     def __init__(self, args: argparse.Namespace, metric: str, mode: str):
         super().__init__()
-        self.folder = args.output / "checkpoints"
-        self.history = self.folder / "history.json"
+        self.args, self.rows = args, []
         self.metric, self.better = metric, {"max": max, "min": min}[mode]
-        self.rows = []
-        self.run = {k: v for k, v in vars(args).items() if k not in PLACES}
-
-    def weights(self, epoch: int) -> Path:
-        return self.folder / f"{epoch}.weights.h5"
 
     def restore(self, model: keras.Model) -> int:
         """Takes up what an earlier run left; returns how many epochs that were."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not self.history.exists():
+        kept = history(self.args.output)
+        if not kept:
             return 0
-        kept = json.loads(self.history.read_text())
-        if kept["run"] != self.run:
-            raise SystemExit(
-                f"{self.folder.parent} holds a run with other arguments: {kept['run']}, and "
-                f"this one has {self.run}. Give another --output, or delete that folder."
-            )
         self.rows = kept["epochs"]
         model.optimizer.build(model.trainable_variables)
-        model.load_weights(self.weights(len(self.rows)))
+        model.load_weights(weights(self.args.output, len(self.rows)))
         return len(self.rows)
 
-    @property
-    def best_epoch(self) -> int:
-        values = [row[self.metric] for row in self.rows]
-        numbers = [value for value in values if not math.isnan(value)]
-        return values.index(self.better(numbers or values)) + 1
+    def best_epoch(self, among: int | None = None) -> int:
+        """From 1; of the first `among`, or of all."""
+        values = [row[self.metric] for row in self.rows[:among]]
+        return values.index(self.better(values)) + 1
 
     def on_epoch_begin(self, epoch, logs=None):
         self.begun = time.monotonic()
 
+    def on_train_batch_end(self, batch, logs=None):
+        if batch % 20 == 0:
+            self.refuse_diverged(logs)
+
     def on_epoch_end(self, epoch, logs=None):
+        self.refuse_diverged(logs)
         row = {name: float(value) for name, value in logs.items()}
         self.rows.append({**row, "seconds": time.monotonic() - self.begun})
-        write(self.weights(len(self.rows)), self.model.save_weights)
-        text = json.dumps({"run": self.run, "epochs": self.rows}, indent=1)
-        write(self.history, lambda path: path.write_text(text))
-        needed = {self.weights(len(self.rows)), self.weights(self.best_epoch)}
-        for old in set(self.folder.glob("*.weights.h5")) - needed:
+        last = len(self.rows)
+        files.write(weights(self.args.output, last), self.model.save_weights)
+        folder = self.args.output / "checkpoints"
+        found = {"run": identity(self.args), "epochs": self.rows}
+        files.write_json(folder / "history.json", found)
+        # Should the last epoch's file get damaged, the run goes on from the one before.
+        needed = {last, self.best_epoch()}
+        needed |= {last - 1, self.best_epoch(last - 1)} if last > 1 else set()
+        kept = {weights(self.args.output, epoch) for epoch in needed}
+        for old in set(folder.glob("*.weights.h5")) - kept:
             old.unlink()
 
+    def refuse_diverged(self, logs: dict) -> None:
+        lost = [name for name, value in logs.items() if not math.isfinite(value)]
+        if lost:
+            raise SystemExit(
+                f"\nTraining diverged in epoch {len(self.rows) + 1}: {', '.join(lost)} is "
+                f"{logs[lost[0]]}. Nothing is exported. Are there extreme values in the data? "
+                "Another --seed may do better, too."
+            )
 
-def write(path: Path, writer: Callable[[Path], object]) -> None:
-    """Has `writer` write the file beside its place, then puts it there at once."""
-    beside = path.with_name(f".writing-{path.name}")
-    writer(beside)
-    os.replace(beside, path)
+
+class Progress(keras.callbacks.ProgbarLogger):
+    """Keras's bar, started after the first batch: what compiling takes tells nothing of others."""
+
+    compiled = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+        if self.compiled:
+            super().on_epoch_begin(epoch, logs)
+        else:
+            print("Compiling; up to a minute the first time.", flush=True)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.compiled:
+            super().on_train_batch_end(batch, logs)
+        else:
+            self.compiled = True
+            super().on_epoch_begin(self.epoch)
 
 
 def write_metrics(args: argparse.Namespace, trained: dict, model: keras.Model, **scores) -> None:
     """Writes `args.output`/metrics.json: how the run was made, and what came out."""
     metrics = {
-        **{k: v for k, v in vars(args).items() if k not in PLACES},
+        **identity(args),
         "parameters": model.count_params(),
         "best_epoch": trained["best_epoch"],
         "training_seconds": trained["seconds"],
         **scores,
     }
-    text = json.dumps(metrics, indent=1)
-    write(args.output / "metrics.json", lambda path: path.write_text(text))
+    files.write_json(args.output / "metrics.json", metrics)

@@ -1,4 +1,4 @@
-"""Word vectors in word2vec's text format, and layers that start from them.
+"""Word vectors in word2vec's text format, for TensorBoard, and as layers that start from them.
 
 The first line says how many words and how many numbers for each; every other line is a
 word and its numbers, with a space between.
@@ -7,10 +7,9 @@ word and its numbers, with a space between.
 import argparse
 from pathlib import Path
 
-import keras
 import numpy as np
 
-from recipes.common import training
+from recipes.common import files
 
 
 def write(path: Path, words: list[str], vectors: np.ndarray) -> None:
@@ -22,7 +21,23 @@ def write(path: Path, words: list[str], vectors: np.ndarray) -> None:
             for word, vector in zip(words, vectors):
                 file.write(f"{word} {' '.join(f'{x:.6g}' for x in vector.tolist())}\n")
 
-    training.write(path, lines)
+    files.write(path, lines)
+
+
+def write_projector(folder: Path, words: list[str], vectors: np.ndarray) -> None:
+    """What TensorBoard's Embedding Projector shows: a checkpoint, labels, and where they are."""
+    import tensorflow as tf  # not above: arguments are read before TensorFlow is imported
+    from tensorboard.plugins import projector
+
+    folder.mkdir(parents=True, exist_ok=True)
+    # Found by the file "checkpoint" beside it, wherever the folder is moved to.
+    tf.train.Checkpoint(vectors=tf.Variable(vectors)).save(str(folder / "vectors.ckpt"))
+    (folder / "metadata.tsv").write_text("\n".join(words) + "\n", "utf-8")
+    config = projector.ProjectorConfig()
+    config.embeddings.add(
+        tensor_name="vectors/.ATTRIBUTES/VARIABLE_VALUE", metadata_path="metadata.tsv"
+    )
+    projector.visualize_embeddings(str(folder), config)
 
 
 def read(path: Path, wanted: set[str] | None = None) -> tuple[list[str], np.ndarray]:
@@ -70,8 +85,8 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def embedding(vocabulary: list[str], path: str | None, dimension: int) -> keras.layers.Embedding:
-    """The layer "embedding", a vector for each of `vocabulary`, to be trained further.
+def embedding(vocabulary: list[str], path: str | None, dimension: int):
+    """The Keras layer "embedding", a vector for each of `vocabulary`, to be trained further.
 
     Args:
         path: A file of vectors to start from, which also sets the dimension. Words that are
@@ -81,6 +96,8 @@ def embedding(vocabulary: list[str], path: str | None, dimension: int) -> keras.
     Raises:
         SystemExit: If the file is not in the format, or knows none of the words.
     """
+    import keras  # not above: arguments are read before TensorFlow is imported
+
     if path is None:
         return keras.layers.Embedding(len(vocabulary), dimension, name="embedding")
     words, vectors = read(path, set(vocabulary))

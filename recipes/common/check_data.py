@@ -1,0 +1,46 @@
+"""Data are looked at before they are trained on: what can't be learned from is named."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+
+
+def finite(values: np.ndarray, columns: list[str], rows: list | None = None) -> None:
+    """Ends the program if (rows, columns) `values` hold what is no number.
+
+    Args:
+        rows: What each row is called; default: its number, from 1.
+    """
+    wrong = np.argwhere(~np.isfinite(values))
+    if len(wrong):
+        row, column = wrong[0]
+        name = rows[row] if rows is not None else row + 1
+        raise SystemExit(
+            f"The data can't be trained on: column {columns[column]!r} of row {name} is "
+            f"{values[row, column]}, and so on, {len(wrong)} values in all."
+        )
+
+
+def constant(values: np.ndarray, columns: list[str]) -> list[str]:
+    """The columns that always have the same value."""
+    return [name for name, value in zip(columns, values.T) if np.ptp(value) == 0]
+
+
+def classes(labels: Iterable[str], part: str = "the training data", least: int = 2) -> None:
+    """Ends the program unless `labels` are of two classes or more, each `least` times.
+
+    Args:
+        part: What the labels are of, for the message.
+    """
+    counts = Counter(labels)
+    if len(counts) < 2:
+        raise SystemExit(f"There is nothing to tell apart: {part} has the labels {list(counts)}.")
+    rare = {label: n for label, n in counts.items() if n < least}
+    if rare:
+        shown = ", ".join(f"{label!r} {n} times" for label, n in list(rare.items())[:5])
+        raise SystemExit(
+            f"Too few examples to learn from: {part} has {shown}"
+            + (f", and {len(rare) - 5} more such" if len(rare) > 5 else "")
+            + f"; at least {least} are needed. Add examples, or leave these out."
+        )

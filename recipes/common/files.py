@@ -1,0 +1,51 @@
+"""Files that are there whole or not at all."""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write(path: Path, writer: Callable[[Path], object]) -> None:
+    """Has `writer` write the file beside its place, then puts it there at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".writing-{path.name}")
+    try:
+        writer(beside)
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: dict) -> None:
+    """Writes valid JSON: what is no number there (nan, inf) becomes null."""
+    text = json.dumps(_plain(value), indent=1, allow_nan=False)
+    write(path, lambda beside: beside.write_text(text, "utf-8"))
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {str(name): _plain(x) for name, x in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(x) for x in value]
+    if isinstance(value, Path):
+        return str(value)
+    value = value.item() if hasattr(value, "item") else value  # numpy's numbers
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def why_not_writable(folder: Path) -> str | None:
+    """Why files can't be written into `folder`, which need not be there yet; None if they can."""
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir():
+        return f"{there} is not a folder"
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        return f"{there} can't be written to ({error.strerror})"
+    return None

@@ -1,0 +1,136 @@
+"""Forecasting for a series that arrives step by step: each relative to the last value so far.
+
+What `recipes/forecasting.py --streaming` trains and exports.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from layers import checks
+from recipes.common.cells import CELLS
+
+MOST_STEPS = 2**16  # of all chunks of a request to the export, so that its memory is bounded
+
+
+# --- Model -----------------------------------------------------------------------------------
+
+
+def build(
+    mean: np.ndarray,
+    std: np.ndarray,
+    lookback: int,
+    horizon: int,
+    cell: str,
+    season: int = 24,
+    units: int = 128,
+) -> keras.Model:
+    channels = len(mean)
+    window = keras.Input((lookback, channels), name="window")
+    x = keras.layers.Normalization(mean=mean, variance=std**2, name="standardize")(window)
+    last = x[:, -1:, :]
+    x = ops.pad(x, [[0, 0], [season, 0], [0, 0]])  # as if all had been the mean before
+    x = SeasonToEachStep(season, name="season_to_each_step")(x)
+    x = keras.layers.Dense(units, activation="relu", name="season")(x)
+    x, *_ = CELLS[cell](units, return_state=True, name="recurrent")(x)
+    x = keras.layers.Dropout(0.5)(x)
+    answer = keras.layers.Dense(horizon, name="values")(x)
+    answer = ops.transpose(ops.reshape(answer, (-1, channels, horizon)), (0, 2, 1))
+    return keras.Model(window, answer + last, name="forecasting")
+
+
+class SeasonToEachStep(keras.layers.Layer):
+    """The season that ends with each step, relative to that step, each channel by itself.
+
+    (batch, season + steps, channels) in; (batch * channels, steps, season) out.
+    """
+
+    def __init__(self, season: int, **kwargs):
+        super().__init__(**kwargs)
+        self.season = season
+
+    def call(self, x):
+        found = tf.signal.frame(x, self.season, 1, axis=1)[
+            :, 1:
+        ]  # (batch, steps, season, channels)
+        found = tf.transpose(found - found[:, :, -1:], (0, 3, 1, 2))
+        steps = tf.shape(found)[2] if x.shape[1] is None else x.shape[1] - self.season
+        return tf.reshape(found, (tf.shape(x)[0] * x.shape[2], steps, self.season))
+
+    def compute_output_shape(self, input_shape):
+        steps = input_shape[1]
+        return (None, None if steps is None else steps - self.season, self.season)
+
+
+# --- Evaluation ---------------------------------------------------------------------------
+
+
+def evaluate(
+    served: dict, values: np.ndarray, std: np.ndarray, first: int, last: int, lookback: int
+) -> dict:
+    """The scores if the steps first … last − 1 come one by one, and no state ever starts anew."""
+    stream, initial_state = (tf.function(served[name][0]) for name in ("stream", "initial_state"))
+    states = initial_state(tf.constant(1))
+    start = max(first - lookback, 0)
+    errors = []
+    for step in range(start, last):
+        answer = stream(tf.constant(values[None, step : step + 1]), *states.values())
+        states = {name: answer[name] for name in states}
+        forecast = answer["forecast"].numpy()[0]
+        truth = values[step + 1 : step + 1 + len(forecast)]
+        if start + lookback <= step + 1 <= last - len(forecast):
+            errors.append((forecast - truth) / std)
+    return {"mse": float(np.mean(np.square(errors))), "mae": float(np.mean(np.abs(errors)))}
+
+
+# --- Export: steps and states in, the forecast from there and states out ---------------------
+
+
+def signatures(model: keras.Model, mean: np.ndarray, std: np.ndarray) -> dict:
+    """The states of a stream, by name:
+
+    last_season  float [batch, season, channels], the last steps, in original units
+    state_0, …   float [batch, channels, units], the recurrent states
+    """
+    recurrent, channels = model.get_layer("recurrent"), len(mean)
+    frame = model.get_layer("season_to_each_step")
+    shapes = {"chunk": [None, None, channels], "last_season": [None, frame.season, channels]}
+    sizes = {f"state_{i}": size for i, size in enumerate(recurrent.cell.state_sizes)}
+    shapes |= {name: [None, channels, size] for name, size in sizes.items()}
+
+    def stream(*given):
+        given = {n: checks.shaped(x, shapes[n]) for n, x in zip(shapes, given)}
+        given = {n: checks.finite(n, x) for n, x in checks.same_batch(given).items()}
+        chunk, batch = given["chunk"], tf.shape(given["last_season"])[0]
+        count = tf.size(chunk, tf.int64) // channels
+        chunk = checks.at_most(MOST_STEPS, "steps in all", "chunk", chunk, count)
+        steps = tf.concat([given["last_season"], chunk], axis=1)
+        x = model.get_layer("standardize")(steps)
+        last = x[:, -1:]
+        x = model.get_layer("season")(frame(x))
+        states = [tf.reshape(given[n], [batch * channels, size]) for n, size in sizes.items()]
+        x, *states = recurrent(x, initial_state=states)
+        horizon = model.output_shape[1]
+        answer = tf.reshape(model.get_layer("values")(x), [batch, channels, horizon])
+        found = (tf.transpose(answer, [0, 2, 1]) + last) * std + mean
+        found = checks.finite("chunk", found, "holds numbers too large to forecast")
+        pairs = zip(sizes.items(), states)
+        states = {n: tf.reshape(x, [batch, channels, size]) for (n, size), x in pairs}
+        return {"forecast": found, "last_season": steps[:, -frame.season :], **states}
+
+    def initial_state(batch_size):
+        batch_size = checks.batch_size(batch_size)
+        states = {n: tf.zeros([batch_size, channels, size]) for n, size in sizes.items()}
+        return {"last_season": tf.tile(mean[None, None], [batch_size, frame.season, 1]), **states}
+
+    specs = {name: tf.TensorSpec(shape) for name, shape in shapes.items()}
+    example = {"chunk": np.broadcast_to(mean, (1, 1, channels)), **initial_state(tf.constant(1))}
+    return {
+        "stream": (stream, specs, example),
+        "initial_state": (
+            initial_state,
+            {"batch_size": tf.TensorSpec([], tf.int32)},
+            {"batch_size": 1},
+        ),
+    }

@@ -1,0 +1,129 @@
+"""Texts and the class of each: from a table or from TFDS, checked, and split in three.
+
+A part is (texts, labels), a label being the number of a class; parts are "train",
+"validation" and "test".
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import train_test_split
+
+from recipes.common import check_data, prepared_data, tables
+
+Part = tuple[list[str], list[int]]
+LEAST = 10  # of each class, so that one is in each part
+SHARE = 0.1  # of all texts, for validation and test, each
+
+
+def from_tfds(name: str) -> tuple[dict[str, Part], list[str]]:
+    """(the parts that the dataset has, the names of the classes)."""
+    import tensorflow_datasets as tfds
+
+    splits, info = prepared_data.load(name)
+    texts = [n for n, f in info.features.items() if isinstance(f, tfds.features.Text)]
+    labels = [n for n, f in info.features.items() if isinstance(f, tfds.features.ClassLabel)]
+    if info.supervised_keys and set(info.supervised_keys[:2]) <= {*texts, *labels}:
+        texts, labels = [info.supervised_keys[0]], [info.supervised_keys[1]]
+    if len(texts) != 1 or len(labels) != 1 or "train" not in splits:
+        raise SystemExit(
+            f"--dataset {name} is not one text and one label: its texts are {texts}, its labels "
+            f"{labels}, its splits {list(splits)}."
+        )
+
+    def read(split):
+        pairs = [(e[texts[0]], int(e[labels[0]])) for e in splits[split].as_numpy_iterator()]
+        return [text.decode() for text, _ in pairs], [label for _, label in pairs]
+
+    found = {split: read(split) for split in ("train", "validation", "test") if split in splits}
+    # Where labels are held back (GLUE's tests), they are -1.
+    found = {split: part for split, part in found.items() if min(part[1]) >= 0}
+    return found, info.features[labels[0]].names
+
+
+def from_table(args: argparse.Namespace) -> tuple[dict[str, Part], list[str]]:
+    """(the three parts, the names of the classes).
+
+    Args:
+        args: `data` and maybe `test_data`, files in `encoding` or None; `text` and `label`,
+            names of columns, or None: found, where only one of each is possible; `seed`.
+
+    Raises:
+        SystemExit: If a file cannot be read, or learned from; the message says where and why.
+    """
+    path, test = args.data, args.test_data
+    table = tables.read(path, args.encoding, as_text=True)
+    text, label = columns(table, path, args.text, args.label)
+    check_rows(table, path, text, label)
+    names = sorted(set(table[label]))
+    check_data.classes(table[label], f"column {label!r} of {path}", LEAST)
+    print(f"{path}: {len(table)} texts in column {text!r}, {len(names)} classes in {label!r}.")
+
+    def part(table):
+        return table[text].tolist(), [names.index(name) for name in table[label]]
+
+    found = {"train": table}
+    if test:
+        found["test"] = tables.read(test, args.encoding, as_text=True)
+        check_rows(found["test"], test, text, label)
+        unknown = found["test"].index[~found["test"][label].isin(names)]
+        if len(unknown):
+            raise SystemExit(
+                f"{test}, row {unknown[0] + 1}: {found['test'][label][unknown[0]]!r} is none of "
+                f"the classes of {path}: {', '.join(names)}."
+            )
+    return split({name: part(table) for name, table in found.items()}, names, args.seed), names
+
+
+def columns(
+    table: pd.DataFrame, path: Path, text: str | None, label: str | None
+) -> tuple[str, str]:
+    """The columns of texts and of labels, as they were named, or if there is no doubt."""
+    for option, name in (("--text", text), ("--label", label)):
+        if name is not None and name not in table:
+            raise SystemExit(f"{option}: {path} has no column {name!r}, but {list(table)}.")
+    distinct = table.nunique()
+    long = table.apply(lambda column: column.str.len().mean() >= 15)
+    others = [name for name in table if name not in (text, label)]
+    texts = [text] if text else [n for n in others if long[n] and distinct[n] > len(table) / LEAST]
+    labels = [label] if label else [n for n in others if 2 <= distinct[n] <= len(table) / LEAST]
+    if len(texts) != 1 or len(labels) != 1:
+        raise SystemExit(
+            f"{path} has the columns {list(table)}: which has the texts, and which the classes, "
+            "is not clear. Say it with --text COLUMN --label COLUMN."
+        )
+    if labels[0] in set(table[labels[0]]):
+        raise SystemExit(f"{path}: its first line must name the columns, and has {list(table)}.")
+    return texts[0], labels[0]
+
+
+def check_rows(table: pd.DataFrame, path: Path, *needed: str) -> None:
+    """Ends the program if a table has not all columns, or a row with nothing in one."""
+    for name in needed:
+        if name not in table:
+            raise SystemExit(f"{path} has no column {name!r}, but {list(table)}.")
+        empty = table.index[table[name].str.strip() == ""]
+        if len(empty):
+            more = f" (and {len(empty) - 1} more such rows)" if len(empty) > 1 else ""
+            raise SystemExit(
+                f"{path}, row {empty[0] + 1}: there is nothing in column {name!r}{more}. Fill it "
+                "in, or take the row out."
+            )
+
+
+def split(parts: dict[str, Part], names: list[str], seed: int) -> dict[str, Part]:
+    """All three parts; what is missing is drawn from "train", from each class its share."""
+    texts, labels = parts["train"]
+    missing = [name for name in ("validation", "test") if name not in parts]
+    if missing:
+        check_data.classes([names[label] for label in labels], least=LEAST)
+    rest, all_labels, found = np.arange(len(labels)), np.array(labels), dict(parts)
+    for name in missing:
+        rest, drawn = train_test_split(
+            rest, test_size=round(SHARE * len(labels)), random_state=seed, stratify=all_labels[rest]
+        )
+        found[name] = [texts[i] for i in drawn], [labels[i] for i in drawn]
+    found["train"] = [texts[i] for i in rest], [labels[i] for i in rest]
+    return found

@@ -1,0 +1,130 @@
+"""Tables from files, read by pandas: CSV, TSV, JSON lines and Parquet, gzip too.
+
+A first line names the columns. What separates them is found there; columns of numbers with
+decimal commas become numbers where something else separates.
+"""
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from recipes.common import text_files
+
+KINDS = {".csv": ",", ".txt": ",", ".tsv": "\t", ".tab": "\t"}  # what separates, if in doubt
+JSON = (".jsonl", ".ndjson", ".json")
+
+
+def read(path: Path, encoding: str | None = None, *, as_text: bool = False) -> pd.DataFrame:
+    """The table in a file.
+
+    Args:
+        encoding: None: UTF-8, with or without a byte order mark.
+        as_text: Leaves all as it is written, so that "01" or "None" can name something;
+            what is missing is "".
+
+    Returns:
+        A DataFrame, whose row `i` is row `i + 1` below the names. Dates are text.
+
+    Raises:
+        SystemExit: If there is no table in it; the message says where and why.
+    """
+    path = Path(path)
+    kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    if kind.lower() in KINDS:
+        found = separated(path, encoding, KINDS[kind.lower()], as_text)
+    elif kind.lower() in JSON:
+        found = json_lines(path, encoding)
+    elif kind.lower() == ".parquet":
+        try:
+            found = pd.read_parquet(path).reset_index(drop=True)
+        except (OSError, ValueError) as error:
+            raise SystemExit(f"{path} cannot be read as Parquet: {error}") from error
+    else:
+        known = ", ".join([*KINDS, *JSON, ".parquet"])
+        raise SystemExit(f"{path}: by its name it is none of {known} (nor such with .gz).")
+    if found.empty:
+        raise SystemExit(f"{path} has no rows.")
+    found.columns = [str(name).strip() for name in found.columns]
+    return found.map(as_written) if as_text else found
+
+
+def separated(path: Path, encoding: str | None, separator: str, as_text: bool) -> pd.DataFrame:
+    """Rows as lines, a separator between columns."""
+    text = text_files.read(path, encoding)
+    names = re.sub(r'"[^"\n]*"', "", text.lstrip("\n").partition("\n")[0])
+    separator = max([separator, ",", ";", "\t", "|"], key=names.count)
+
+    def parse(**options):
+        if as_text:
+            options |= {"dtype": str, "keep_default_na": False, "na_values": [""]}
+        options |= {"skipinitialspace": True, "low_memory": False}
+        return pd.read_csv(io.StringIO(text), sep=separator, **options)
+
+    try:
+        if separator == "\t" and '"' in text:
+            try:
+                found = parse()
+                # A quotation mark that opens no quoted value swallows all up to the next.
+                swallowed = found.select_dtypes(object).map(lambda x: "\t" in str(x)).any(axis=None)
+            except pd.errors.ParserError:
+                swallowed = True
+            found = parse(quoting=csv.QUOTE_NONE) if swallowed else found
+        else:
+            found = parse()
+    except pd.errors.EmptyDataError:
+        raise SystemExit(f"{path} is empty.") from None
+    except pd.errors.ParserError as error:
+        said = str(error).strip().removeprefix("Error tokenizing data. C error: ")
+        raise SystemExit(
+            f"{path}: {said}. Columns are separated by {separator!r}; a value that has one must "
+            'stand in quotation marks ("…").'
+        ) from None
+    if not isinstance(found.index, pd.RangeIndex):
+        raise SystemExit(f"{path}: its rows have more values than its first line has names.")
+    names = [name for name in found.columns if not name.startswith("Unnamed")]  # an index has none
+    if any(map(number, names)) and names != [str(i) for i in range(len(names))]:
+        raise SystemExit(f"{path}: its first line must name the columns, and has numbers: {names}.")
+    return found if as_text or separator == "," else found.apply(decimal_commas)
+
+
+def json_lines(path: Path, encoding: str | None) -> pd.DataFrame:
+    """An object on each line, or all in one list."""
+    text = text_files.read(path, encoding)
+    in_one = text.lstrip().startswith("[")
+    rows = []
+    for line, row in [(1, text)] if in_one else enumerate(text.split("\n"), 1):
+        try:
+            rows += (json.loads(row) if in_one else [json.loads(row)]) if row.strip() else []
+        except json.JSONDecodeError as error:
+            raise SystemExit(f"{path}, line {line + error.lineno - 1}: {error.msg}.") from None
+    wrong = [n for n, row in enumerate(rows, 1) if not isinstance(row, dict)]
+    if wrong:
+        raise SystemExit(f'{path}, row {wrong[0]}: an object {{"column": value}} is expected.')
+    return pd.DataFrame(rows)
+
+
+def decimal_commas(column: pd.Series) -> pd.Series:
+    """Numbers, if all of a column are written as in 1.234,5 or 0,5; else the column."""
+    if column.dtype != object:
+        return column
+    texts = column.dropna().astype(str).str.strip()
+    pattern = r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?(e[+-]?\d+)?"
+    if texts.empty or not texts.str.fullmatch(pattern, flags=re.IGNORECASE).all():
+        return column
+    texts = texts.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
+    return texts.astype(float).reindex(column.index)
+
+
+def number(text: str) -> bool:
+    try:
+        return bool(float(text)) or True
+    except ValueError:
+        return False
+
+
+def as_written(value: object) -> str:
+    return "" if value is None or value != value else str(value)

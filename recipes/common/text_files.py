@@ -1,0 +1,61 @@
+"""Text files as strings: gzip is unpacked, and what is in another encoding is refused."""
+
+import gzip
+import re
+from pathlib import Path
+
+
+def read(path: Path, encoding: str | None = None) -> str:
+    """The text of a file, whose lines end in "\\n".
+
+    Args:
+        path: Ending in .gz, it is unpacked.
+        encoding: As Python names it; None: UTF-8, with or without a byte order mark.
+
+    Raises:
+        SystemExit: If there is no such file, or it is in another encoding.
+    """
+    path = Path(path)
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            found = file.read()
+    except (OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SystemExit(f"{path} cannot be read: {reason}.") from error
+    try:
+        text = found.decode(encoding or "utf-8-sig")
+    except LookupError:
+        raise SystemExit(
+            f"--encoding: there is no {encoding!r}; utf-8, latin-1, cp1252 or gb18030 are some."
+        ) from None
+    except UnicodeDecodeError as error:
+        line = found[: error.start].count(b"\n") + 1
+        likely = "utf-16" if found[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
+        raise SystemExit(
+            f"{path}, line {line}, is not in {encoding or 'UTF-8'} (byte 0x{found[error.start]:02x}"
+            f"). Say what it is in, for example --encoding {likely}; or save it as UTF-8."
+        ) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def refuse_unspaced(path: Path, text: str) -> None:
+    """Ends the program if most of `text` is in a script that spaces don't split into words."""
+    text = text[:100_000]
+    letters = len(re.findall(r"[^\W\d_]", text)) or 1
+    for languages, script, longest, splitter in (
+        ("Chinese or Japanese", r"[\u3040-\u30ff\u3400-\u9fff]+", 4, "jieba or fugashi"),
+        (
+            "Thai, Lao, Burmese or Khmer",
+            r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]+",
+            9,
+            "pythainlp",
+        ),
+    ):
+        runs = re.findall(script, text)
+        in_script = sum(map(len, runs))
+        if in_script > letters / 3 and in_script / len(runs) > longest:
+            raise SystemExit(
+                f"{path} is {languages}, it seems, with no spaces between words, and words are "
+                f"what is learned. Split it first, for example with {splitter}, and write the "
+                "words with spaces between them."
+            )

@@ -1,0 +1,269 @@
+"""Asks a SavedModel about every row of a file; knows nothing but TensorFlow.
+
+    python serving/predict.py saved_models/sentiment reviews.csv --column review \\
+        --output answers.csv
+    python serving/predict.py saved_models/pos_tagging sentences.txt --output tagged.jsonl
+
+Rows come from CSV or TSV with names in the first line, from JSON lines, or from a text file,
+a text on each line; answers go to CSV or JSON lines, behind the columns that were given. A
+row that cannot be answered is reported, and has the reason in its column `error`.
+"""
+
+import argparse
+import csv
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+Row = tuple[dict, object, str]  # the columns given, the value to ask about, or an error
+
+
+# --- Rows of a file -----------------------------------------------------------------------
+
+
+def rows(file, kind: str, column: str | None, name: str) -> tuple[list[str], Iterator[Row]]:
+    """(the columns, the rows), read while they are asked for.
+
+    Args:
+        column: The one to ask about; None: the only one, or that with the input's name.
+        name: The input's name.
+    """
+    if kind == ".txt":
+        return [name], ((({name: line}), line, "") for line in map(str.rstrip, file))
+    if kind in (".jsonl", ".ndjson"):
+        return [column or name], (json_row(line, column or name) for line in file if line.strip())
+    if kind not in (".csv", ".tsv"):
+        raise SystemExit(f"{file.name}: by its name it is none of .csv, .tsv, .jsonl, .txt.")
+    header = file.readline().rstrip("\r\n")
+    separator = max("\t" if kind == ".tsv" else ",", ",", ";", "\t", "|", key=header.count)
+    names = [cell.strip() for cell in next(csv.reader([header], delimiter=separator), [])]
+    wanted = column or (names[0] if len(names) == 1 else name)
+    if wanted not in names:
+        raise SystemExit(f"{file.name} has the columns {names}; say which with --column.")
+    csv.field_size_limit(2**31 - 1)
+
+    def read():
+        reader = csv.reader(file, delimiter=separator)
+        while True:
+            try:
+                cells = next(reader, None)
+            except csv.Error as error:
+                yield {}, None, str(error)
+                continue
+            if cells is None:
+                return
+            if cells and len(cells) != len(names):
+                why = f"{len(cells)} values, the first line names {len(names)} columns"
+                yield dict(zip(names, cells)), None, why
+            elif cells:
+                given = dict(zip(names, cells))
+                yield given, given[wanted], ""
+
+    return names, read()
+
+
+def json_row(line: str, column: str) -> Row:
+    try:
+        given = json.loads(line)
+    except ValueError as error:
+        return {}, None, f"no JSON: {error}"
+    if not isinstance(given, dict) or column not in given:
+        return {}, None, f"no object with {column!r}"
+    return given, given[column], ""
+
+
+# --- Asking -------------------------------------------------------------------------------
+
+
+def asker(signature, name: str, spec) -> Callable[[list], list[dict]]:
+    """A function from a list of values to the answer to each."""
+    import tensorflow as tf
+
+    def ask(values):
+        if spec.dtype != tf.string:
+            value = tf.constant(values, spec.dtype)
+        elif spec.shape.rank == 1:
+            value = tf.constant([text(v) for v in values])
+        else:  # words, apart already or by spaces
+            words = [v.split() if isinstance(v, str) else v for v in values]
+            value = tf.ragged.constant([[text(w) for w in row] for row in words], tf.string, 1)
+            value = value.to_tensor("")
+        if not value.shape.is_compatible_with(spec.shape):
+            raise ValueError(f"got shape {value.shape[1:]}, expected {spec.shape[1:]}")
+        answers = signature(**{name: value})
+        answers = {output: found.numpy().tolist() for output, found in answers.items()}
+        return [{o: plain(found[i]) for o, found in answers.items()} for i in range(len(values))]
+
+    def text(value):
+        if not isinstance(value, str):
+            raise ValueError(f"a text is expected, got {value!r}")
+        return value.encode()  # what is no UTF-8 is refused here
+
+    def ask_or_halve(values):
+        """Halves what is refused, until the row at fault is alone."""
+        try:
+            return ask(values)
+        except (tf.errors.OpError, ValueError, TypeError) as error:
+            if len(values) == 1:
+                return [{"error": reason(error)}]
+            half = len(values) // 2
+            return ask_or_halve(values[:half]) + ask_or_halve(values[half:])
+
+    return ask_or_halve
+
+
+def reason(error: Exception) -> str:
+    if isinstance(error, UnicodeEncodeError):
+        return "it is not in UTF-8; say what it is in with --encoding"
+    said = str(error).split("assertion failed:")[-1].strip().splitlines()[0]
+    return said[1:-1] if said.startswith("[") and said.endswith("]") else said
+
+
+def plain(answer):
+    """Words as strings, and without the padding behind them."""
+    if isinstance(answer, bytes):
+        return answer.decode(errors="replace")
+    if not isinstance(answer, list):
+        return answer
+    found = [plain(x) for x in answer]
+    while found and found[-1] == "":
+        found.pop()
+    return found
+
+
+# --- Writing ------------------------------------------------------------------------------
+
+
+def writer(file, kind: str, columns: list[str], outputs: list[str]) -> Callable[[dict, dict], None]:
+    """A function that writes a row and its answer."""
+    named = {o: f"predicted_{o}" if o in columns else o for o in outputs}
+    if kind == ".jsonl":
+        return lambda given, answer: print(
+            json.dumps({**given, **rename(answer, named)}, ensure_ascii=False), file=file
+        )
+    table = csv.DictWriter(file, [*columns, *named.values(), "error"], extrasaction="ignore")
+    table.writeheader()
+
+    def write(given, answer):
+        answer = {name: cell(value) for name, value in rename(answer, named).items()}
+        table.writerow({**given, **answer})
+
+    return write
+
+
+def rename(answer: dict, named: dict) -> dict:
+    return {named.get(name, name): value for name, value in answer.items()}
+
+
+def cell(value) -> str:
+    """Lists of words or numbers with spaces between, other lists as JSON."""
+    if isinstance(value, list) and any(isinstance(x, list) for x in value):
+        return json.dumps(value)
+    return " ".join(map(cell, value)) if isinstance(value, list) else shown(value)
+
+
+def shown(value) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", type=Path, help="a version, or the folder of versions")
+    parser.add_argument("file", type=Path, help=".csv, .tsv, .jsonl, or .txt")
+    parser.add_argument("--column", help="to ask about; default: the only one, or the input's name")
+    parser.add_argument("--output", type=Path, required=True, help=".csv or .jsonl")
+    parser.add_argument("--signature", default="serving_default")
+    parser.add_argument("--encoding", default="utf-8-sig", help="of the file; default: UTF-8")
+    parser.add_argument("--batch", type=int, default=32, help="rows at a time; default: 32")
+    args = parser.parse_args(argv)
+    kind = args.output.suffix.lower()
+    if kind not in (".csv", ".jsonl"):
+        parser.error(f"--output must end in .csv or .jsonl, got {args.output}")
+    if args.batch < 1:
+        parser.error(f"--batch must be above 0, got {args.batch}")
+    if not args.file.is_file():
+        parser.error(f"there is no file {args.file}")
+    if not os.access(args.output.parent, os.W_OK):
+        parser.error(f"--output: {args.output.parent} is no folder that can be written to")
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    print("Loading the model.", file=sys.stderr)
+    import tensorflow as tf
+    from query import newest_version
+
+    loaded = tf.saved_model.load(str(newest_version(args.model)))
+    if args.signature not in loaded.signatures:
+        raise SystemExit(f"--signature: there is {list(loaded.signatures)}.")
+    signature = loaded.signatures[args.signature]
+    specs = signature.structured_input_signature[1]
+    if len(specs) != 1:
+        raise SystemExit(f"--signature {args.signature} takes more than rows: {list(specs)}.")
+    ((name, spec),) = specs.items()
+    if spec.dtype != tf.string and args.file.suffix.lower() != ".jsonl":
+        raise SystemExit(
+            f"{name} is of numbers, (rows, …) {spec.shape}: give JSON lines, each "
+            f'{{"{name}": [[…], …]}}; serving/query.py takes one window as CSV.'
+        )
+
+    beside = args.output.with_name(f".writing-{args.output.name}")
+    try:
+        with (
+            open(args.file, encoding=args.encoding, errors="surrogateescape", newline="") as source,
+            open(beside, "w", encoding="utf-8", errors="replace", newline="") as target,
+        ):
+            columns, found = rows(source, args.file.suffix.lower(), args.column, name)
+            outputs = sorted(signature.structured_outputs)
+            write = writer(target, kind, columns, outputs)
+            answered, bad = answer_all(
+                found, asker(signature, name, spec), write, args.batch, source.buffer
+            )
+        if not answered:
+            raise SystemExit(f"No row of {args.file} could be answered; nothing is written.")
+        os.replace(beside, args.output)
+    except LookupError:
+        raise SystemExit(f"--encoding: there is no {args.encoding!r}.") from None
+    except OSError as error:
+        raise SystemExit(f"{args.output} could not be written: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("\nStopped; nothing is written.") from None
+    finally:
+        beside.unlink(missing_ok=True)
+    summary = f"{args.output}: {answered} rows answered, {bad} not."
+    print(f"\r{summary:60}", file=sys.stderr)
+
+
+def answer_all(found: Iterator[Row], ask: Callable, write: Callable, batch: int, source):
+    """(how many rows were answered, how many not); shows how far `source` is read."""
+    size, begun, said = os.fstat(source.fileno()).st_size, time.monotonic(), 0.0
+    answered = bad = 0
+
+    def say(text, end="\n"):
+        print(f"\r{text:60}", end=end, file=sys.stderr, flush=True)
+
+    while chunk := list(itertools.islice(found, batch)):
+        values = [value for _, value, error in chunk if not error]
+        answers = iter(ask(values) if values else [])
+        for given, _, error in chunk:
+            answer = {"error": error} if error else next(answers)
+            if "error" in answer:
+                bad += 1
+                say(f"row {answered + bad}: {answer['error']}")
+            else:
+                answered += 1
+            write(given, answer)
+        now, done = time.monotonic(), answered + bad
+        if now - said > 1:
+            said = now
+            share, rate = source.tell() / max(size, 1), done / (now - begun)
+            say(f"{share:4.0%}, {done:,} rows, {rate:,.0f} a second", end="")
+    return answered, bad
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Tables as people have them: what is read, and what is said where nothing can be."""
+
+import gzip
+
+import pandas as pd
+import pytest
+
+from recipes.common import tables
+
+ROWS = {"text": ["good, really", "bad"], "score": [1.5, -1234.25]}
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("a.csv", 'text,score\n"good, really",1.5\nbad,-1234.25\n'),
+        ("a.csv", "\ufefftext;score\r\ngood, really;1,5\r\nbad;-1.234,25\r\n"),
+        ("a.tsv", "text\tscore\ngood, really\t1.5\nbad\t-1234.25\n"),
+        ("a.csv", "text|score\ngood, really|1.5\nbad|-1234.25\n"),
+        ("a.CSV", '"text" , "score"\n"good, really",1.5\nbad,-1234.25\n'),
+        ("a.jsonl", '{"text": "good, really", "score": 1.5}\n\n{"text": "bad", "score": -1234.25}'),
+        ("a.json", '[{"text": "good, really", "score": 1.5}, {"text": "bad", "score": -1234.25}]'),
+    ],
+)
+def test_the_same_table_in_many_files(tmp_path, name, content):
+    path, packed = tmp_path / name, tmp_path / f"{name}.gz"
+    path.write_bytes(content.encode())
+    packed.write_bytes(gzip.compress(content.encode()))
+    for found in (tables.read(path), tables.read(packed)):
+        assert found.to_dict("list") == ROWS
+
+
+def test_parquet(tmp_path):
+    pd.DataFrame(ROWS, index=[5, 7]).to_parquet(tmp_path / "a.parquet")
+    found = tables.read(tmp_path / "a.parquet")
+    assert found.to_dict("list") == ROWS and list(found.index) == [0, 1]
+
+
+def test_dates_and_missing_values_are_left_to_the_caller(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("date;load;note\n01.02.2024;1,5;a\n02.02.2024;;b,c\n03.02.2024;2;\n")
+    found = tables.read(path)
+    assert found["date"].tolist() == ["01.02.2024", "02.02.2024", "03.02.2024"]
+    assert found["load"].isna().tolist() == [False, True, False] and found["load"][2] == 2
+    assert found["note"][1] == "b,c"
+
+
+def test_as_text_a_name_stays_as_it_is_written(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\n1,01\nNA,None\n,1.0\n")
+    found = tables.read(path, as_text=True)
+    assert found.to_dict("list") == {"text": ["1", "NA", ""], "label": ["01", "None", "1.0"]}
+
+
+def test_quotation_marks_in_tsv_may_be_only_that(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text('text\tlabel\n"a "b" c\tx\nd"\ty\n"e\tx\n')
+    assert tables.read(path, as_text=True)["text"].tolist() == ['"a "b" c', 'd"', '"e']
+    path.write_text('text\tlabel\n"a ""b""\nc"\tx\n')
+    assert tables.read(path, as_text=True)["text"].tolist() == ['a "b"\nc']
+
+
+def test_another_encoding_is_refused_with_the_way_out(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes("text,label\nok,a\ncafé,b\n".encode("latin-1"))
+    with pytest.raises(SystemExit, match=r"a.csv, line 3, .*UTF-8.*0xe9.*--encoding latin-1"):
+        tables.read(path)
+    assert tables.read(path, "latin-1")["text"][1] == "café"
+    path.write_bytes("text,label\nok,a\n".encode("utf-16"))
+    with pytest.raises(SystemExit, match="--encoding utf-16"):
+        tables.read(path)
+    assert tables.read(path, "utf-16")["label"][0] == "a"
+    with pytest.raises(SystemExit, match=r"--encoding: there is no 'utf9'"):
+        tables.read(path, "utf9")
+
+
+@pytest.mark.parametrize(
+    "name, content, error",
+    [
+        ("a.csv", "", "is empty"),
+        ("a.csv", "text,label\n", "has no rows"),
+        ("a.csv", "a,b\n1,2\n1,2,3\n", r"2 fields in line 3, saw 3.*quotation marks"),
+        ("a.csv", "a,b\n1,2,3\n1,2,3\n", "more values than its first line has names"),
+        ("a.csv", 'a,b\n"open,2\n3,4\n', "string starting at row 1"),
+        ("a.csv", "1.5,2\n3,4\n", "first line must name the columns"),
+        ("a.csv", "2024-01-01,3\n2024-01-02,4\n", "first line must name the columns"),
+        ("a.jsonl", '{"a": 1}\n{"a": \n', "line 2: "),
+        ("a.jsonl", '{"a": 1}\n3\n', "row 2: an object"),
+        ("a.parquet", "text", "cannot be read as Parquet"),
+        ("a.xlsx", "text", r"none of .csv, .*\.parquet"),
+    ],
+)
+def test_what_is_no_table_is_said(tmp_path, name, content, error):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(SystemExit, match=error) as said:
+        tables.read(path)
+    assert str(path) in str(said.value)
+    with pytest.raises(SystemExit, match="cannot be read: No such file"):
+        tables.read(tmp_path / "absent.csv")

@@ -1,0 +1,154 @@
+"""Series of one's own: dates, steps, gaps and columns, and a run from a German table."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from recipes import forecasting
+from recipes.common import time_series
+
+
+def table(dates, **columns):
+    dates = dates.astype(str) if isinstance(dates, pd.DatetimeIndex) else dates
+    return pd.DataFrame({"when": dates, **(columns or {"a": np.arange(len(dates)) * 0.5})})
+
+
+@pytest.mark.parametrize(
+    ("frequency", "step", "season"),
+    [
+        ("15min", "15min", 96),
+        ("h", "h", 24),
+        ("D", "D", 7),
+        ("B", "B", 5),
+        ("W", "7D", 52),
+        ("MS", "M", 12),
+        ("ME", "M", 12),
+        ("QE", "Q", 4),
+        ("YE", "Y", 1),
+    ],
+)
+def test_step_and_season_are_found_in_the_dates(frequency, step, season):
+    dates = pd.date_range("2020-01-31", periods=60, freq=frequency)
+    found = time_series.series(table(dates))
+    assert found.step == step and time_series.season(step) == season
+    assert found.channels == ["a"] and found.filled == {} and len(found.values) == 60
+    assert time_series.in_our_names(frequency) == step
+
+
+@pytest.mark.parametrize(
+    "written", ["%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y-%m-%dT%H:%M", "%Y%m%d"]
+)
+@pytest.mark.parametrize("frequency", ["D", "MS"])
+def test_dates_are_read_as_the_series_runs(written, frequency):
+    dates = pd.date_range("2020-02-01", periods=40, freq=frequency)
+    found = time_series.series(table(dates.strftime(written)))
+    assert found.dates.equals(dates)
+
+
+def test_rows_are_put_in_order_and_zones_become_utc():
+    dates = pd.date_range("2024-03-30", periods=72, freq="h", tz="Europe/Berlin")[::-1]
+    found = time_series.series(
+        table(dates.astype(str), a=np.arange(72)[::-1])
+    )  # clocks set forward
+    assert found.dates[0] == pd.Timestamp("2024-03-29 23:00") and found.step == "h"
+    np.testing.assert_array_equal(found.values[:, 0], np.arange(72))
+
+
+HOURS = pd.date_range("2024-01-01", periods=50, freq="h")
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "says"),
+    [
+        (table(HOURS.delete([10, 11])), {}, "2 dates are .* first, .*10:00:00, after row 10"),
+        (table(HOURS, a=[*range(30), np.nan, *range(19)]), {}, r"'a' has 1 missing .* row 31 \("),
+        (table(HOURS, a=[*range(30), np.inf, *range(19)]), {}, r"'a' has 1 missing .* row 31 \("),
+        (table(HOURS, a=[*range(9), "abc", *range(40)]), {}, "Row 10, column 'a': 'abc'"),
+        (table([*HOURS[:9].astype(str), "then"]), {}, "Row 10, column 'when': 'then' is no date"),
+        (table(HOURS.insert(5, HOURS[4])), {}, "Row 6 has the date .*04:00:00 of row 5 again"),
+        (table(HOURS.insert(5, HOURS[4] + pd.Timedelta("7min"))), {}, "Row 6: .*04:07:00 is not a"),
+        (table(HOURS), {"target": ["b"]}, "no column 'b'; there are"),
+        (table(["x"] * 9), {}, "No column holds dates: name it with --date"),
+        (table(HOURS, a=["x"] * 50), {}, "No column holds numbers"),
+        (table(HOURS[:2]), {}, "2 rows are too few"),
+        (table(HOURS), {"step": "often"}, "--frequency often: not known"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_by_row_and_column(given, options, says):
+    with pytest.raises(SystemExit, match=says):
+        time_series.series(given, **options)
+
+
+def test_gaps_are_filled_by_straight_lines_and_counted():
+    values = np.arange(50.0)
+    values[[0, 20]] = np.nan
+    given = table(HOURS, a=values, b=np.arange(50) * 2).drop(index=[10, 11])
+    found = time_series.series(given, interpolate=True)
+    assert found.dates.equals(HOURS) and found.filled == {"a": 4, "b": 2}
+    np.testing.assert_allclose(
+        found.values[1:], np.stack([np.arange(50), np.arange(50) * 2], 1)[1:]
+    )
+
+
+def test_windows_that_do_not_fit_and_series_that_never_change_are_told_of(tmp_path):
+    path = tmp_path / "short.csv"
+    table(HOURS).to_csv(path, index=False)
+    with pytest.raises(SystemExit, match="--lookback 96 and --horizon 24 do not fit into"):
+        forecasting.main(forecasting.arguments(["--data", str(path), "--output", str(tmp_path)]))
+    table(HOURS, a=np.ones(50)).to_csv(path, index=False)
+    with pytest.raises(SystemExit, match="a never changes"):
+        forecasting.main(forecasting.arguments(["--data", str(path), "--output", str(tmp_path)]))
+    assert [p.name for p in tmp_path.iterdir()] == ["short.csv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--dataset", "sample", "--target", "a"], "--target is for a series of your own"),
+        (["--split", "0.5,0.2,0.2"], "three shares with a sum of 1"),
+        (["--data", "nowhere.csv"], "there is no file nowhere.csv"),
+    ],
+)
+def test_arguments_that_do_not_go_together_are_refused(arguments, says, capsys):
+    with pytest.raises(SystemExit):
+        forecasting.arguments(arguments)
+    assert says in capsys.readouterr().err
+
+
+def test_a_german_table_with_gaps_makes_a_forecast(tmp_path, capsys):
+    """Days, with ';', decimal commas, Latin-1, a day left out, an empty value, and a constant."""
+    days = pd.date_range("2021-01-01", periods=400, freq="D")
+    sales = 1000 + 100 * np.sin(np.arange(400) * 2 * np.pi / 7)
+    given = pd.DataFrame({"Tag": days.strftime("%d.%m.%Y"), "Größe": sales, "Öffnungen": 1.5})
+    given.loc[100, "Größe"] = np.nan
+    path = tmp_path / "umsätze.csv"
+    given = given.drop(index=200)
+    given.to_csv(path, sep=";", decimal=",", index=False, encoding="latin-1")
+    command = ["--data", str(path), "--encoding", "latin-1", "--epochs", "1", "--steps", "2"]
+    command += ["--cell", "simple_rnn", "--output", str(tmp_path / "run")]
+    with pytest.raises(SystemExit, match=r"1 dates are left out.*'Größe' has 1 missing"):
+        forecasting.main(forecasting.arguments(command))
+    assert not (tmp_path / "run").exists()
+
+    forecasting.main(forecasting.arguments([*command, "--missing", "interpolate"]))
+    said = capsys.readouterr().out
+    assert "Dropped, as they never change in the training part: Öffnungen." in said
+    assert "a season is 7 steps" in said
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics["series"] == {"step": "D", "channels": ["Größe"], "interpolated": {"Größe": 2}}
+    assert (metrics["season"], metrics["lookback"], metrics["horizon"]) == (7, 28, 7)
+    # A sine of a week, repeated: nothing is wrong but what was interpolated, in training.
+    assert metrics["test"]["repeat the last season"]["mse"] < 1e-6
+    assert (tmp_path / "run/forecast.png").read_bytes().startswith(b"\x89PNG")
+    exported = tf.saved_model.load(str(tmp_path / "run/saved_models/forecasting/1"))
+    window = tf.constant(sales[None, :28, None], tf.float32)
+    forecast = exported.signatures["serving_default"](window=window)["forecast"]
+    assert forecast.shape == (1, 7, 1) and np.all(np.abs(forecast - 1000) < 400)
+
+    # Another table under the first one's output is another run.
+    given.head(390).to_csv(path, sep=";", decimal=",", index=False, encoding="latin-1")
+    with pytest.raises(SystemExit, match=r"holds a run that differs:\n  data read, by .*\nGive"):
+        forecasting.main(forecasting.arguments([*command, "--missing", "interpolate"]))
