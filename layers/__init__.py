@@ -13,7 +13,6 @@ from layers.cells.peephole_lstm import PeepholeLSTM, PeepholeLSTMCell
 from layers.cells.projected_lstm import ProjectedLSTM, ProjectedLSTMCell
 from layers.cells.simple_rnn import SimpleRNN, SimpleRNNCell
 from layers.cells.zoneout_lstm import ZoneoutLSTM, ZoneoutLSTMCell
-from layers.exchange import checks  # noqa: F401
 from layers.exchange.from_torch import weights_from_torch
 from layers.exchange.streaming import streaming_model, streaming_signatures
 from layers.explain import explain
