@@ -28,6 +28,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import first_steps
 import keras
 import numpy as np
 import pictures
@@ -397,7 +398,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--rounds", type=int, default=5, help="turns of each candidate")
-    parser.add_argument("--only", help="one of: layers, exported, options, growth")
+    parser.add_argument("--only", help="one of: layers, exported, options, growth, first")
     parser.add_argument("--output", type=Path, default=HERE, help="folder of the results")
     parser.add_argument("--memory", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -439,6 +440,9 @@ def main():
                     f"{found['work']:20s} {found['kind']:18s} {shape:16s} ms: {times}", flush=True
                 )
             keras.backend.clear_session()
+    if arguments.only in (None, "first"):
+        results["first steps"] = first_steps.compare()
+        print(json.dumps(results["first steps"], indent=2))
     results["summary"] = summary(cases)
     print(json.dumps(results["summary"], indent=2))
     arguments.output.mkdir(parents=True, exist_ok=True)

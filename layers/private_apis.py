@@ -54,3 +54,23 @@ def new_graph(name: str) -> tf.Graph:
 def assign_now(variable, value) -> None:
     """Assigns a Keras variable inside of a `keras.StatelessScope`, which would only note it."""
     variable._direct_assign(value)
+
+
+def calls_of(layer):
+    """The (positional, keyword) arguments of each symbolic call of a layer of Keras's.
+
+    What feeds which argument is part of a model, and no public function tells it.
+    """
+    return [(node.arguments.args, node.arguments.kwargs) for node in layer._inbound_nodes]
+
+
+def made_of(tensors: list) -> list:
+    """The symbolic tensors, and all those that they were made of."""
+    found, left = {}, list(tensors)
+    while left:
+        x = left.pop()
+        if id(x) not in found:
+            found[id(x)] = x
+            history = x._keras_history
+            left.extend(history.operation._inbound_nodes[history.node_index].input_tensors)
+    return list(found.values())

@@ -39,7 +39,8 @@ class RNN(keras.layers.RNN):
     Call arguments:
         sequences: (batch, time, features).
         initial_state: The states to start from, each (batch, its size). Default: zeros.
-        mask: (batch, time) booleans; False marks a step to leave out, anywhere.
+        mask: (batch, time) booleans; False marks a step to leave out, anywhere. Keras hands
+            it on from the layer before, but not through `TimeDistributed`: there, pass it.
         training: Whether dropout is on.
         constants: Tensors that a cell's `update` reads in every step, such as an encoder's
             outputs: a list, each (batch, …).

@@ -476,6 +476,34 @@ def test_constants_in_a_model_that_is_trained_saved_and_exported(tmp_path):
     np.testing.assert_allclose(served.serve(data), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_a_stream_with_constants(tmp_path):
+    keras.saving.register_keras_serializable("tests")(Attending)
+    x, memory = keras.Input((None, FEATURES), name="x"), keras.Input((5, UNITS), name="memory")
+    counts = keras.Input((5,), dtype="bool", name="counts")
+    read = keras.layers.Dense(UNITS)(memory)
+    y = layers.RNN(Attending(UNITS), return_sequences=True)(x, constants=[read, counts])
+    model = keras.Model([x, memory, counts], keras.layers.Dense(1, name="y")(y))
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    for name, (function, specs) in layers.streaming_signatures(model).items():
+        archive.add_endpoint(name, function, input_signature=list(specs.values()))
+    archive.write_out(tmp_path, verbose=False)
+    loaded = tf.saved_model.load(tmp_path)
+    data = {"x": tf.cast(batch(2), "float32"), "memory": tf.cast(batch(2, 5, UNITS), "float32")}
+    data["counts"] = tf.sequence_mask([5, 2], 5)
+    expected = model([data[n] for n in ("x", "memory", "counts")])
+    states = loaded.signatures["initial_state"](batch_size=tf.constant(2))
+    pieces = []
+    for piece in tf.split(data["x"], [3, 0, 4], axis=1):
+        answer = loaded.signatures["stream"](**{**data, "x": piece}, **states)
+        states = {name: answer[name] for name in states}
+        pieces.append(answer["y"])
+    np.testing.assert_allclose(tf.concat(pieces, 1), expected, rtol=1e-5, atol=1e-6)
+    itself = keras.Model(x, layers.RNN(Attending(FEATURES))(x, constants=[x, x[:, :, 0]]))
+    with pytest.raises(ValueError, match="constants` are made of what streams"):
+        layers.streaming_model(itself)
+
+
 def test_constants_that_do_not_fit_are_refused():
     x, memory = batch(2), batch(2, 5, UNITS)
     for cell, arguments, message in (

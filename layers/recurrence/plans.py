@@ -132,7 +132,8 @@ def _order(call, asked):
         rest = ["derived"] if asked == "compiled" and call.training else []
         return list(dict.fromkeys([asked, *rest, "loop"]))
     if call.training:
-        return ["derived", "loop"] if call.in_xla else ["compiled", "derived", "loop"]
+        on_cudnn = ["fused"] if call.on_gpu else []
+        return [*on_cudnn, *(["compiled"] if not call.in_xla else []), "derived", "loop"]
     return ["loop"] if call.in_xla else ["fused", "loop"]
 
 
@@ -222,21 +223,28 @@ def by_xla(call: Call, asked: str | None) -> Plan | str:
 
 
 def in_one(call: Call, asked: str | None) -> Plan | str:
-    """TensorFlow's or cuDNN's operation for all steps, with the plain loop's gradient."""
+    """An operation for all steps: cuDNN's in training, with its gradient; in inference also
+    TensorFlow's, with the plain loop's gradient."""
     cell, drops = call.cell, call.given.drops
     in_one_op = bool(cell.all_steps())
     if not (in_one_op or cell.cudnn_mode):
         return "no operation of TensorFlow's or cuDNN's does the steps of such a cell"
-    if drops != (None, None):
-        return "dropout is on"
     if call.in_xla:
         return "XLA has no such operation"
+    if drops[1]:
+        return "recurrent dropout is on"
+    if call.training and call.on_gpu and cell.cudnn_mode:
+        own = cudnn.recurrence(cell, call.return_sequences, training=True)
+        what = f"cuDNN ({cell.cudnn_mode}), in training with its own gradient"
+        return Plan("fused", lambda batch_first: batch_first(own, False), what)
+    if drops[0]:
+        return "dropout is on"
     looped, what = plain(call, None), []
     if in_one_op:
         few = "" if asked else f" below {fused.FEW} rows"
         what.append(f"TensorFlow's operation for all steps{few}")
     if cell.cudnn_mode:
-        what.append(f"cuDNN's ({cell.cudnn_mode}) where it runs on a GPU")
+        what.append(f"cuDNN ({cell.cudnn_mode}) where it runs on a GPU")
     if not (asked and in_one_op):
         what.append(looped.what)
 
