@@ -2,7 +2,7 @@
 
     python benchmarks/recurrence.py
 
-Everything is timed in one process, the candidates by turns, and medians are compared: the
+Everything is timed in one process, in which candidates take turns; medians are compared: the
 machine's noise then falls on all of them alike. Leaves benchmarks/recurrence.json, the
 numbers, and benchmarks/recurrence.png, a picture of them.
 
@@ -16,7 +16,6 @@ import argparse
 import datetime
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -29,10 +28,13 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import first_steps
 import keras
 import numpy as np
+import pictures
 import tensorflow as tf
 from keras import ops
+from timing import by_turns, machine
 
 import layers
 
@@ -164,18 +166,9 @@ def exported(layer, x, folder, mask=None):
 
 
 def medians(candidates, rounds):
-    """Median milliseconds of each, run by turns; and what the first call of each took."""
-    first, times = {}, {name: [] for name in candidates}
-    for name, run in candidates.items():
-        start = time.perf_counter()
-        run()
-        first[name] = (time.perf_counter() - start) * 1e3
-    for _ in range(rounds):
-        for name, run in candidates.items():
-            run()  # not timed: the threads of the one before may still be spinning
-            start = time.perf_counter()
-            run()
-            times[name].append((time.perf_counter() - start) * 1e3)
+    """Median milliseconds of each, taking turns; and what the first call of each took."""
+    first = {name: time for name, (time,) in by_turns(candidates, [()]).items()}
+    times = by_turns(candidates, [()] * rounds, rehearse=True)
     return {name: round(statistics.median(t), 2) for name, t in times.items()}, first
 
 
@@ -401,64 +394,11 @@ def mean_and_worst(ratios, worst_of):
     }
 
 
-def draw(results, path):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    cases = results["cases"]
-    figure, ((training, infer), (length, units)) = plt.subplots(2, 2, figsize=(15, 10))
-    colors = {
-        "ours": "C0",
-        "ours, any length": "C6",
-        "ours XLA": "C9",
-        "ours compiled": "C4",
-        "keras": "C1",
-        "keras XLA": "C3",
-        "torch": "C2",
-    }
-    for axes, work in ((training, "training"), (infer, "inference")):
-        chosen = [c for c in cases if c["work"] == work]
-        for k, (name, color) in enumerate(colors.items()):
-            bars = [(i, c["ms"][name]) for i, c in enumerate(chosen) if name in c["ms"]]
-            if not bars:
-                continue
-            heights = [ms / chosen[i]["ms"]["ours"] for i, ms in bars]
-            axes.bar([i + 0.13 * (k - 3) for i, _ in bars], heights, 0.13, label=name, color=color)
-        axes.set_xticks(range(len(chosen)))
-        labels = [f"{c['kind']} {','.join(map(str, c['shape']))}" for c in chosen]
-        axes.set_xticklabels(labels, rotation=90, fontsize=6)
-        axes.set_ylabel("time, ours = 1")
-        axes.set_title(f"{work} (batch, length, features, units)")
-        axes.legend()
-    for axes, along, place in ((length, "length", 1), (units, "units", 3)):
-        chosen = [c for c in cases if c["work"] == f"growth, {along}"]
-        for name in ("ours", "keras"):
-            xs = [c["shape"][place] for c in chosen]
-            axes.plot(xs, [c["ms"][name] for c in chosen], "o-", label=name, color=colors[name])
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log", base=2)
-        axes.set_xlabel(along)
-        axes.set_ylabel("ms a training step, LSTM")
-        axes.legend()
-    figure.suptitle(f"{results['machine']}, {results['date']}")
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-
-
-def machine():
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return f"{line.partition(': ')[2]}, {os.cpu_count()} cores"
-    return f"{platform.processor()}, {os.cpu_count()} cores"
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--rounds", type=int, default=5, help="turns of each candidate")
-    parser.add_argument("--only", help="one of: layers, exported, options, growth")
+    parser.add_argument("--only", help="one of: layers, exported, options, growth, first")
     parser.add_argument("--output", type=Path, default=HERE, help="folder of the results")
     parser.add_argument("--memory", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -500,10 +440,13 @@ def main():
                     f"{found['work']:20s} {found['kind']:18s} {shape:16s} ms: {times}", flush=True
                 )
             keras.backend.clear_session()
+    if arguments.only in (None, "first"):
+        results["first steps"] = first_steps.compare()
+        print(json.dumps(results["first steps"], indent=2))
     results["summary"] = summary(cases)
     print(json.dumps(results["summary"], indent=2))
     arguments.output.mkdir(parents=True, exist_ok=True)
-    draw(results, arguments.output / "recurrence.png")
+    pictures.recurrence(results, arguments.output / "recurrence.png")
     (arguments.output / "recurrence.json").write_text(json.dumps(results, indent=1) + "\n")
 
 

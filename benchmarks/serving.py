@@ -3,7 +3,7 @@
     python benchmarks/serving.py
 
 Both have the recipe's sizes and the same weights, are exported as the recipe exports, and
-are loaded as a server loads them. They answer by turns in one process, each the same
+are loaded as a server loads them. They take turns in one process, each with the same
 request, so that the machine's noise falls on both alike. Requests a second are those of two
 clients at once. Leaves benchmarks/serving.json, the numbers, and benchmarks/serving.png, a
 picture of them.
@@ -15,6 +15,7 @@ takes. The length of texts does, and is drawn from the lengths in the recipe's r
 import argparse
 import contextlib
 import datetime
+import functools
 import json
 import os
 import sys
@@ -29,8 +30,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import keras
 import numpy as np
+import pictures
 import tensorflow as tf
-from recurrence import machine
+from timing import by_turns, machine
 
 import layers
 from recipes import forecasting, pos_tagging, sentiment
@@ -134,16 +136,11 @@ def answer(model, request):
 
 def latencies(models, requests):
     """Of each model its milliseconds for each request."""
-    times = {name: [] for name in models}
     for model in models.values():
         for request in requests[:3]:
             answer(model, request)
-    for request in requests:
-        for name, model in models.items():
-            start = time.perf_counter()
-            answer(model, request)
-            times[name].append((time.perf_counter() - start) * 1e3)
-    return times
+    candidates = {name: functools.partial(answer, model) for name, model in models.items()}
+    return by_turns(candidates, [(request,) for request in requests])
 
 
 def throughput(model, requests):
@@ -197,32 +194,6 @@ def row(case):
     return f"| {case['recipe']} | {case['batch']} | " + " | ".join(cells) + " |"
 
 
-def draw(results, path):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, len(BATCHES), figsize=(5 * len(BATCHES), 4.5))
-    for axis, batch in zip(axes, BATCHES):
-        chosen = [case for case in results["cases"] if case["batch"] == batch]
-        places = np.arange(len(chosen))
-        for side, (name, color) in zip((-0.2, 0.2), (("ours", "C0"), ("keras", "C1"))):
-            p50, p95, p99 = (
-                [case["ms"][name][p] for case in chosen] for p in ("p50", "p95", "p99")
-            )
-            axis.bar(places + side, p50, 0.36, label=f"{name}, median", color=color)
-            axis.vlines(places + side, p50, p99, color="black", linewidth=1)
-            axis.plot(places + side, p95, "_", color="black")
-        axis.set_xticks(places, [case["recipe"] for case in chosen])
-        axis.set_ylabel("ms a request; lines to the 95th and 99th percentile")
-        axis.set_title(f"batch {batch}")
-        axis.legend()
-    figure.suptitle(f"{results['machine']}, {results['date']}")
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--requests", type=int, default=200, help="of each batch size")
@@ -243,7 +214,7 @@ def main():
         results["cases"].append(case)
         print(row(case), flush=True)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    draw(results, arguments.output / "serving.png")
+    pictures.serving(results, arguments.output / "serving.png")
     (arguments.output / "serving.json").write_text(json.dumps(results, indent=1) + "\n")
 
 

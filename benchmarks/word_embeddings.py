@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import keras
 import numpy as np
-from recurrence import machine
+from timing import machine
 
 from recipes import word_embeddings as recipe
 from recipes.common import analogy_questions, command_line, files, vector_tables

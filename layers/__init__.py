@@ -4,18 +4,19 @@ import keras
 
 from layers.bidirectional import Bidirectional
 from layers.cell import Cell
-from layers.coupled_lstm import CoupledLSTM, CoupledLSTMCell
-from layers.from_torch import weights_from_torch
-from layers.gru import GRU, GRUCell
-from layers.ind_rnn import IndRNN, IndRNNCell
-from layers.layer_norm_lstm import LayerNormLSTM, LayerNormLSTMCell
-from layers.lstm import LSTM, LSTMCell
-from layers.peephole_lstm import PeepholeLSTM, PeepholeLSTMCell
-from layers.projected_lstm import ProjectedLSTM, ProjectedLSTMCell
+from layers.cells.coupled_lstm import CoupledLSTM, CoupledLSTMCell
+from layers.cells.gru import GRU, GRUCell
+from layers.cells.ind_rnn import IndRNN, IndRNNCell
+from layers.cells.layer_norm_lstm import LayerNormLSTM, LayerNormLSTMCell
+from layers.cells.lstm import LSTM, LSTMCell
+from layers.cells.peephole_lstm import PeepholeLSTM, PeepholeLSTMCell
+from layers.cells.projected_lstm import ProjectedLSTM, ProjectedLSTMCell
+from layers.cells.simple_rnn import SimpleRNN, SimpleRNNCell
+from layers.cells.zoneout_lstm import ZoneoutLSTM, ZoneoutLSTMCell
+from layers.exchange.from_torch import weights_from_torch
+from layers.exchange.streaming import streaming_model, streaming_signatures
+from layers.explain import explain
 from layers.rnn import RNN, CellLayer
-from layers.simple_rnn import SimpleRNN, SimpleRNNCell
-from layers.streaming import streaming_model, streaming_signatures
-from layers.zoneout_lstm import ZoneoutLSTM, ZoneoutLSTMCell
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
@@ -46,6 +47,7 @@ __all__ = [
     "SimpleRNNCell",
     "ZoneoutLSTM",
     "ZoneoutLSTMCell",
+    "explain",
     "streaming_model",
     "streaming_signatures",
     "weights_from_torch",

@@ -11,7 +11,7 @@ the order of the input before they are merged.
 import keras
 import tensorflow as tf
 
-from layers.recurrence import halves
+from layers.recurrence import rows
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -40,7 +40,7 @@ class Bidirectional(keras.layers.Bidirectional):
     ) -> tf.Tensor | tuple[tf.Tensor, ...]:
         if initial_state is not None:
             self._check_states(initial_state)
-        with halves.left_whole():
+        with rows.left_whole():
             return super().call(
                 sequences, initial_state=initial_state, mask=mask, training=training
             )

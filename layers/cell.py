@@ -6,19 +6,30 @@ something small and elementwise with the products. A cell says which:
     x_t  = project(input_t)                  linear; done for many time steps at once
     s_t  = update(x_t, s_{t-1}, dot)         pointwise, around `dot(h_{t-1}, kernel)`
 
-`layers/recurrence/` runs the two over time and knows nothing else of a cell. It relies on
-each row of a batch being on its own, for it may cut a batch in two; and it runs `update`
-again to find gradients. (An `update` that draws random numbers, or reads a variable that is
-not a weight of the cell, works too, but at the speed of TensorFlow's own gradients.)
+`layers/recurrence/` runs the two over time and knows nothing else of a cell. It looks at
+what they are made of (`layers/recurrence/step.py`) to see how fast it may go:
+
+- An `update` that depends on its arguments and the cell's weights alone has a backward pass
+  of its own, which XLA compiles. One that draws random numbers, assigns a weight, or reads
+  something from outside runs too, in a plain loop.
+- A batch is cut in two where each of its rows is on its own, and else stays whole.
+
+`layers.explain(layer)` says what was found. What no loop can do is refused, with the reason.
 """
 
 import contextlib
+import inspect
 import numbers
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import keras
 import tensorflow as tf
 from keras import constraints, initializers, ops, regularizers
+
+from layers import private_apis
+
+CONTRACT = "What a cell is: the docstrings of `layers.Cell` and `layers.Cell.update`."
 
 
 class Cell(keras.Layer):
@@ -26,7 +37,9 @@ class Cell(keras.Layer):
 
     A subclass sets `gates` (how many blocks of `units` columns its kernels have)
     and `state_size` (an integer, or a list with one for each state), and writes
-    `update`. The weights are those of Keras's cells, by name, order and shape:
+    `update`. A subclass that is saved is registered, by the decorator
+    `keras.saving.register_keras_serializable`. The weights are those of Keras's cells, by
+    name, order and shape:
 
         kernel            (features, gates * units)   U of the notes
         recurrent_kernel  (units, gates * units)      W of the notes
@@ -34,7 +47,7 @@ class Cell(keras.Layer):
 
     A cell with more weights extends `build`; all of them can be used in `update`
     as they are (`self.peephole * c`): each is read, and cast to the compute dtype,
-    once for the whole sequence.
+    once for the whole sequence. Layers of Keras used in it are built in `build`.
 
     Args:
         units: Positive integer, the size of the output (and of most states).
@@ -132,18 +145,27 @@ class Cell(keras.Layer):
     def update(
         self, x: tf.Tensor, states: Sequence[tf.Tensor], dot: Callable
     ) -> Sequence[tf.Tensor]:
-        """The new states. The first of them is the step's output.
+        """The new states, a tuple. The first of them is the step's output.
+
+        A cell that reads tensors which are the same in every step, such as an encoder's
+        outputs, takes a fourth argument, `constants`: the list that the layer is called with,
+        `layer(x, constants=[memory])`, each (batch, …).
 
         Args:
             x: (batch, gates * units), what `project` made of this step's input.
             states: The previous states, each (batch, its size).
             dot: `dot(a, kernel)` is the matrix product, and the one way to multiply
-                by a matrix here: so the recurrence sees it, and can take its
+                by a weight here: so the recurrence sees it, and can take its
                 gradient out of the loop. With `self.recurrent_kernel` it applies
                 `recurrent_dropout`. `dot(a, kernel, gates=(first, last))` takes the
                 columns of the gates first … last − 1 only.
         """
         raise NotImplementedError(f"{type(self).__name__} must define `update`.")
+
+    @property
+    def takes_constants(self) -> bool:
+        """Whether `update` has an argument `constants`."""
+        return "constants" in inspect.signature(self.update).parameters
 
     def all_steps(self) -> Callable | None:
         """All steps in one operation of TensorFlow's, if it has one for this very cell.
@@ -167,8 +189,10 @@ class Cell(keras.Layer):
         raise NotImplementedError(f"{type(self).__name__} has no `cudnn_mode`.")
 
     def steps_as(self, cls: type) -> bool:
-        """Whether a step is that of `cls`, neither of its halves changed by a subclass."""
-        return (type(self).update, type(self).project) == (cls.update, cls.project)
+        """Whether a step is that of `cls`: nothing that it is made of changed by a subclass."""
+        made_of = "update", "project", "product", "dot", "input_bias", "weight_values"
+        changed = any(getattr(type(self), n) is not getattr(cls, n) for n in made_of)
+        return not changed and not any(n in vars(self) for n in made_of)
 
     # --- Weights -------------------------------------------------------------------
 
@@ -229,10 +253,18 @@ class Cell(keras.Layer):
         return [tf.cast(value, self.compute_dtype) for value in values]
 
     @contextlib.contextmanager
-    def constant_weights(self, values: Sequence[tf.Tensor]) -> Iterator[None]:
-        """Inside, `self.weights` are these tensors: read and cast once, however often used."""
-        with _ConstantWeights(zip(self.weights, values)):
-            yield
+    def constant_weights(
+        self, values: Sequence[tf.Tensor], but: Iterable[int] = ()
+    ) -> Iterator["_ConstantWeights"]:
+        """Inside, `self.weights` are these tensors: read and cast once, however often used.
+
+        Args:
+            but: The places, in `self.weights`, of those that are read as they are, for a
+                step assigns them.
+        """
+        pairs = enumerate(zip(self.weights, values))
+        with _ConstantWeights(self, [pair for k, pair in pairs if k not in but]) as scope:
+            yield scope
 
     # --- Dropout -------------------------------------------------------------------
 
@@ -274,12 +306,13 @@ class Cell(keras.Layer):
 
     # --- Keras's protocol for a cell: one step, with its states in and out -----------
 
-    def call(self, inputs: tf.Tensor, states, training: bool = False) -> tuple:
+    def call(self, inputs: tf.Tensor, states, constants=(), training: bool = False) -> tuple:
         """One step.
 
         Args:
             inputs: (batch, features).
             states: The previous states: a list, or the one tensor.
+            constants: What `update` reads beside them, if it takes `constants`.
 
         Returns:
             (output, new states), the states as they came: in a list or bare.
@@ -289,18 +322,94 @@ class Cell(keras.Layer):
         masks = self.kept_masks if training else None
         input_masks, state_masks = masks or self.dropout_masks(inputs, states, training)
         with self.constant_weights(self.weight_values()):
-            new = list(
-                self.update(
-                    self.project(inputs, input_masks, training), states, self.dot(state_masks)
-                )
-            )
+            x = self.project(inputs, input_masks, training)
+            new = self.new_states(x, states, self.dot(state_masks), constants)
         return new[0], new if nested else new[0]
+
+    def new_states(self, x, states, dot, constants=()) -> list[tf.Tensor]:
+        """What `update` returns, once it is found to be new states.
+
+        Raises:
+            ValueError, TypeError: If it is not, with what came and what was expected.
+        """
+        further = (list(constants),) if self.takes_constants else ()
+        with self.explained():
+            new = self.update(x, states, dot, *further)
+        return self._checked(new, states)
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Inside, the errors that a cell's own code is likely to raise say what is missing."""
+        try:
+            yield
+        except (ValueError, AttributeError) as error:
+            explained = self._explained(error)
+            if explained is error:
+                raise
+            raise explained from error
+
+    def _explained(self, error):
+        name, sizes = type(self).__name__, self.state_size
+        if isinstance(error, ValueError) and "to unpack" in str(error):
+            return ValueError(
+                f"`{name}.update` was given {len(self.state_sizes)} states, for its `state_size` "
+                f"is {sizes}, and unpacks another number ({error}). Set `self.state_size` in "
+                f"`__init__`, after `super().__init__`, to a list with a size for each state. "
+                f"{CONTRACT}"
+            )
+        missing = getattr(error, "name", None)
+        if isinstance(error, AttributeError) and missing in ("kernel", "recurrent_kernel", "bias"):
+            return AttributeError(
+                f"`{name}` has no `{missing}`: its `build` must call `super().build(input_shape)`, "
+                f"or make it. {CONTRACT}"
+            )
+        return error
+
+    def _checked(self, new, states):
+        name, count = type(self).__name__, len(states)
+        expected = f"a tuple of {count} tensor{'s' * (count > 1)}, the new states, of shapes " + (
+            ", ".join(f"(batch, {size})" for size in self.state_sizes)
+        )
+        if tf.is_tensor(new):
+            came = f"a tensor of shape {tuple(new.shape)}"
+        elif not isinstance(new, (list, tuple)):
+            came = f"{new!r}"
+        elif any(isinstance(n, (list, tuple)) for n in new):
+            came = "nested tuples (Keras's cells return output and states; here the output is "
+            came += "the first state)"
+        elif len(new) != count:
+            came = f"{len(new)} tensor{'s' * (len(new) > 1)}"
+        else:
+            new = [tf.convert_to_tensor(n) for n in new]
+            fits = [n.shape.is_compatible_with(old.shape) for n, old in zip(new, states)]
+            if all(fits) and all(n.dtype == old.dtype for n, old in zip(new, states)):
+                return new
+            found = [f"{tuple(n.shape)} {n.dtype.name}" for n in new]
+            kinds = {old.dtype.name for old in states}
+            came, expected = ", ".join(found), f"{expected} and dtype {', '.join(sorted(kinds))}"
+        raise ValueError(f"`{name}.update` returned {came}, expected {expected}. {CONTRACT}")
+
+    def save_own_variables(self, store):
+        warn_if_unregistered(type(self))
+        super().save_own_variables(store)
 
     @property
     def state_sizes(self) -> list[int]:
-        """`state_size` as a list, also of one."""
+        """`state_size` as a list, also of one.
+
+        Raises:
+            ValueError: If it is neither an integer nor a list of them.
+        """
         sizes = self.state_size
-        return list(sizes) if isinstance(sizes, (list, tuple)) else [sizes]
+        sizes = list(sizes) if isinstance(sizes, (list, tuple)) else [sizes]
+        if not all(isinstance(size, numbers.Integral) for size in sizes):
+            raise ValueError(
+                f"`{type(self).__name__}` has `state_size` {self.state_size}, expected an integer "
+                "or a flat list of integers: a state is (batch, its size). For states of another "
+                "rank write a cell of Keras's protocol, with `call` (`keras.layers.RNN`); it runs "
+                "in `layers.RNN` too."
+            )
+        return sizes
 
     def get_initial_state(self, batch_size=None) -> list[tf.Tensor]:
         return [ops.zeros((batch_size, n), dtype=self.compute_dtype) for n in self.state_sizes]
@@ -331,20 +440,45 @@ def positive_integer(name: str, value) -> int:
     return int(value)
 
 
-class _ConstantWeights(keras.StatelessScope):
-    """Gives some variables constant values; to all others it is not there."""
+def warn_if_unregistered(cls: type) -> None:
+    """Says that what is saved now could not be loaded."""
+    if keras.saving.get_registered_name(cls) == cls.__name__:
+        warnings.warn(
+            f"{cls.__name__} is saved, and is not registered: a model with it can only be loaded "
+            "with `custom_objects`. Put `@keras.saving.register_keras_serializable("
+            '"a_name_of_yours")` above its class.',
+            stacklevel=3,
+        )
 
-    def __init__(self, values):
-        super().__init__()
+
+class _ConstantWeights(keras.StatelessScope):
+    """Gives some variables constant values; to all others it is not there.
+
+    Attributes:
+        assigned: The variables that were assigned inside.
+    """
+
+    def __init__(self, cell, values):
+        super().__init__(collect_losses=True, initialize_variables=False)
+        self.cell, self.assigned = cell, []
         for variable, value in values:
             super().add_update((variable, value))
 
     def add_update(self, update):
         variable, value = update
+        self.assigned.append(variable)
+        self.state_mapping.pop(id(variable), None)  # from here on it is read as it is
         if self.original_scope is None:
-            variable._direct_assign(value)
+            private_apis.assign_now(variable, value)
         else:
             self.original_scope.add_update(update)
+
+    def add_loss(self, loss):
+        raise NotImplementedError(
+            f"`{type(self.cell).__name__}` adds a loss in a step, and a loop cannot hand it on. "
+            "Sum it up in a state of its own, and add it in a layer behind: "
+            "`return_state=True`, then `add_loss`."
+        )
 
     def get_current_value(self, variable):
         value = super().get_current_value(variable)

@@ -11,9 +11,9 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from layers import recurrence
-from layers.cell import Cell
-from layers.recurrence import IMPLEMENTATIONS
+from layers import private_apis, recurrence
+from layers.cell import Cell, warn_if_unregistered
+from layers.recurrence import IMPLEMENTATIONS, plans
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -39,8 +39,11 @@ class RNN(keras.layers.RNN):
     Call arguments:
         sequences: (batch, time, features).
         initial_state: The states to start from, each (batch, its size). Default: zeros.
-        mask: (batch, time) booleans; False marks a step to leave out, anywhere.
+        mask: (batch, time) booleans; False marks a step to leave out, anywhere. Keras hands
+            it on from the layer before, but not through `TimeDistributed`: there, pass it.
         training: Whether dropout is on.
+        constants: Tensors that a cell's `update` reads in every step, such as an encoder's
+            outputs: a list, each (batch, …).
 
     Returns:
         The output, (batch, time, units) or (batch, units); with `return_state` a tuple
@@ -77,6 +80,8 @@ class RNN(keras.layers.RNN):
         )
         if self._all_ours:
             self.input_spec = keras.layers.InputSpec(ndim=3)
+            if all(plans.runs_on_cudnn(cell) for cell in self._cells):
+                self.supports_jit = False  # as Keras's: XLA knows nothing of cuDNN
         if recurrence not in (None, *IMPLEMENTATIONS):
             raise ValueError(
                 "Received an invalid value for argument `recurrence`, expected None or one of "
@@ -84,8 +89,12 @@ class RNN(keras.layers.RNN):
             )
         self.recurrence = recurrence
 
-    def build(self, sequences_shape, initial_state_shape=None):
+    def build(self, sequences_shape, initial_state_shape=None, constants_shape=None):
+        if self._all_ours:
+            for cell in self._cells:
+                _ = cell.state_sizes  # which are checked
         super().build(sequences_shape, initial_state_shape)
+        private_apis.make_global_seed()
         if self._all_ours:
             features = {-1: sequences_shape[-1]}
             self.input_spec = keras.layers.InputSpec(ndim=3, axes=features)
@@ -110,10 +119,7 @@ class RNN(keras.layers.RNN):
                 state.assign(ops.zeros_like(state.value))
 
     def _maybe_config_dropout_masks(self, cell, input_sequence, input_state):
-        # Keras draws the masks of all its cells here. Ours are drawn where they run,
-        # unless it is Keras that runs them.
-        if self._all_ours:
-            return
+        # Called where Keras runs the cells, for one of them is not ours.
         super()._maybe_config_dropout_masks(cell, input_sequence, input_state)
         if isinstance(cell, Cell):
             states = input_state if isinstance(input_state, (list, tuple)) else [input_state]
@@ -130,32 +136,52 @@ class RNN(keras.layers.RNN):
         initial_state=None,
         mask: tf.Tensor | None = None,
         training: bool = False,
+        constants: list[tf.Tensor] | None = None,
     ) -> tf.Tensor | tuple[tf.Tensor, ...]:
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
         self._check_sequences(sequences)
         if mask is not None:
             mask = self._check_mask(mask, sequences)
-        if initial_state is not None:
-            self._check_states(initial_state, sequences)
-        return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
-
-    def inner_loop(self, sequences, initial_state, mask, training=False):
-        stacked = isinstance(self.cell, keras.layers.StackedRNNCells)
-        cells = self._cells
         if not self._all_ours:
-            return super().inner_loop(sequences, initial_state, mask, training)
+            if constants:
+                raise ValueError(f"`{self.name}` got `constants`: only a `layers.Cell` takes any.")
+            return super().call(
+                sequences, initial_state=initial_state, mask=mask, training=training
+            )
+        constants = self._check_constants(constants, sequences)
+        if initial_state is None and not self.stateful:
+            initial_state = self.get_initial_state(batch_size=ops.shape(sequences)[0])
+        elif initial_state is None:
+            initial_state = self.states
+        self._check_states(initial_state, sequences)
+        outputs, states = self._run(sequences, initial_state, mask, constants, training)
+        if self.stateful:
+            for kept, state in zip(keras.tree.flatten(self.states), keras.tree.flatten(states)):
+                kept.assign(state)
+        return (outputs, *states) if self.return_state else outputs
 
+    def _run(self, sequences, initial_state, mask, constants, training):
+        if self.unroll and sequences.shape[1] is None:
+            raise ValueError(
+                f"`{self.name}` can't unroll a number of steps that it does not know: give the "
+                "input a fixed length, or leave `unroll` at False."
+            )
         # Stacked cells over time are stacked recurrences, one after the other.
+        stacked = isinstance(self.cell, keras.layers.StackedRNNCells)
+        nested = isinstance(initial_state, (list, tuple))
+        initial_state = list(initial_state) if nested else [initial_state]
         outputs, last_states = sequences, []
-        for depth, cell in enumerate(cells):
+        for depth, cell in enumerate(self._cells):
             states = initial_state[depth] if stacked else initial_state
             nested = isinstance(states, (list, tuple))
-            top = depth == len(cells) - 1
+            states = [tf.convert_to_tensor(s) for s in (states if nested else [states])]
+            top = depth == len(self._cells) - 1
             outputs, states = recurrence.run(
                 cell,
                 outputs,
-                list(states) if nested else [states],
+                states,
                 mask,
+                constants if cell.takes_constants else (),
                 training=training,
                 go_backwards=self.go_backwards and depth == 0,
                 unroll=self.unroll,
@@ -166,7 +192,7 @@ class RNN(keras.layers.RNN):
             if self.go_backwards and depth == 0 and mask is not None:
                 mask = tf.reverse(mask, [1])
             last_states.append(states if nested else states[0])
-        return outputs, outputs, last_states if stacked else last_states[0]
+        return outputs, last_states if stacked else last_states[0]
 
     def _check_sequences(self, sequences):
         if isinstance(sequences, tf.RaggedTensor):
@@ -186,6 +212,30 @@ class RNN(keras.layers.RNN):
                 f"{sequences.shape[:2]}, one boolean for each step of `sequences`."
             )
         return tf.ensure_shape(mask, sequences.shape[:2])
+
+    def _check_constants(self, constants, sequences):
+        takers = [type(cell).__name__ for cell in self._cells if cell.takes_constants]
+        if constants is not None and not isinstance(constants, (list, tuple)):
+            raise ValueError(f"`{self.name}` got a tensor as `constants`, expected a list of them.")
+        if takers and not constants:
+            raise ValueError(
+                f"`{self.name}` needs `constants`, for `{takers[0]}` reads them in every step: "
+                "`layer(sequences, constants=[memory])`, each (batch, …)."
+            )
+        if constants and not takers:
+            raise ValueError(
+                f"`{self.name}` got `constants`, and `{type(self._cells[0]).__name__}.update` has "
+                "no argument of that name: `def update(self, x, states, dot, constants)`."
+            )
+        constants = [tf.convert_to_tensor(c) for c in constants or ()]
+        for i, c in enumerate(constants):
+            rows = tf.TensorShape(c.shape)[:1]
+            if not rows.is_compatible_with(tf.TensorShape(sequences.shape)[:1]):
+                raise ValueError(
+                    f"`{self.name}` got `constants[{i}]` of shape {tuple(c.shape)}, expected as "
+                    f"many rows as `sequences` have, {sequences.shape[0]}."
+                )
+        return [tf.cast(c, self.compute_dtype) if c.dtype.is_floating else c for c in constants]
 
     def _check_states(self, initial_state, sequences):
         given = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
@@ -247,6 +297,10 @@ class CellLayer(RNN):
             trainable=kwargs.get("trainable", True),
         )
         super().__init__(cell, **kwargs)
+
+    def save_own_variables(self, store):
+        warn_if_unregistered(type(self))
+        super().save_own_variables(store)
 
     def get_config(self):
         config = super().get_config()

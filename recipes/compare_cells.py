@@ -6,7 +6,7 @@
 An LSTM keeps its memory in a cell state beside the hidden state, behind three gates; a GRU
 in the hidden state itself, behind two; the plain network has no gate. What that comes to in
 parameters is a formula, and counted in the layer; the operations of one time step are
-counted in its graph; times are measured, all candidates by turns in one process.
+counted in its graph; times are measured: in one process, in which the cells take turns.
 
 Nothing is trained, so nothing is exported.
 """
@@ -110,7 +110,7 @@ def inference(layer: keras.Layer, x: tf.Tensor) -> Callable:
 
 
 def medians(candidates: dict[str, Callable], rounds: int) -> dict[str, float]:
-    """Median milliseconds of each, by turns, so that noise falls on all alike."""
+    """Median milliseconds of each. They take turns, so that noise falls on all alike."""
     times = {name: [] for name in candidates}
     bar = keras.utils.Progbar(rounds)
     for done in range(rounds + 1):

@@ -68,7 +68,7 @@ import pandas as pd
 import tensorflow as tf
 from keras import ops
 
-from layers import checks
+from layers.exchange import checks
 from recipes.common import (
     check_data,
     forecasting_stream,

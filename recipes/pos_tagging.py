@@ -54,7 +54,7 @@ import tensorflow as tf
 from keras import ops
 
 import layers
-from layers import checks
+from layers.exchange import checks
 from recipes.common import batching, pictures, publishing, training, treebanks
 from recipes.common.cells import CELLS
 from recipes.common.samples import grammar

@@ -55,7 +55,7 @@ from keras import ops
 from sklearn.metrics import confusion_matrix
 
 import layers
-from layers import checks
+from layers.exchange import checks
 from recipes.common import (
     batching,
     classification,

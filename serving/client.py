@@ -2,10 +2,12 @@
 
     python serving/client.py sentiment "The film was good, not bad." "The film was bad."
     python serving/client.py pos_tagging "I saw a saw." --grpc
+    python serving/client.py pos_tagging "I saw a saw" --signature words --split
     python serving/client.py forecasting window.csv
     python serving/client.py sentiment --stream < review.txt
 
-With --stream the model reads line after line from standard input, and after each says what
+A signature that takes words apart from each other, such as `words` or `analogies`, needs
+--split. With --stream the model reads line after line from standard input, and after each says what
 it thinks so far: the server keeps nothing, the state of the recurrence goes back and forth.
 Over REST it needs nothing but Python; over gRPC, tensorflow-serving-api.
 """
@@ -121,7 +123,7 @@ class Grpc:
 
 def absent(address: str, why) -> SystemExit:
     return SystemExit(
-        f"No model server answers at {address} ({why}). serving/README.md says how to start one."
+        f"No model server answers at {address} ({why}). docs/serving.md says how to start one."
     )
 
 
@@ -153,6 +155,9 @@ def main() -> None:
     )
     parser.add_argument("model", help="its name on the server: sentiment, pos_tagging, …")
     parser.add_argument("inputs", nargs="*", help="texts, or one CSV file: a row for each step")
+    default = "serving_default"
+    parser.add_argument("--signature", default=default, help=f"default: {default}")
+    parser.add_argument("--split", action="store_true", help="texts are split into words at spaces")
     parser.add_argument("--stream", action="store_true", help="read one text line after line")
     parser.add_argument("--grpc", action="store_true", help="gRPC in place of REST")
     parser.add_argument("--host", default="localhost")
@@ -161,6 +166,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.stream == bool(args.inputs):
         parser.error("give texts, a CSV file, or --stream")
+    if args.stream and (args.split or args.signature != default):
+        parser.error("--stream has signatures of its own")
 
     api = Grpc if args.grpc else Rest
     server = api(args.host, args.port or api.default_port, args.timeout)
@@ -175,7 +182,9 @@ def main() -> None:
         if len(inputs) > 1:
             parser.error(f"one CSV file at a time, got {inputs}")
         inputs = [text.numbers(Path(inputs[0]))]
-    text.show(args.inputs, ask("serving_default", inputs))
+    elif args.split:
+        inputs = text.words(inputs)
+    text.show(args.inputs, ask(args.signature, inputs))
 
 
 if __name__ == "__main__":

@@ -1,39 +1,63 @@
 """Serves SavedModels where there is no Docker, with KServe's server.
 
     pip install -r serving/requirements.txt
-    python serving/kserve_server.py saved_models --http_port 8501
+    python serving/kserve_server.py saved_models
+    python serving/kserve_server.py saved_models/pos_tagging    # this model alone
 
 Each folder in `saved_models` is a model of that name; its newest version answers, from its
-first request on. The protocol is KServe's V1, {"instances": …} to {"predictions": …}; as in
-TF Serving there is also {"inputs": …} to {"outputs": …}, and a "signature_name" with either.
+first request on, and if that cannot be loaded, the one before. The protocol is KServe's V1,
+{"instances": …} to {"predictions": …}; as in TF Serving there is also {"inputs": …} to
+{"outputs": …}, and a "signature_name" with either. The log has a line for each request.
 """
 
 import argparse
 import asyncio
 import base64
+import logging
 import threading
+import warnings
 from pathlib import Path
 
 import kserve
 import tensorflow as tf
-from kserve.errors import InvalidInput
-from query import newest_version
+from kserve.errors import InvalidInput, ModelNotFound
+from query import versions
+
+log = logging.getLogger("kserve")
 
 
 class SavedModel(kserve.Model):
-    """The newest version in a folder."""
+    """The newest version in a folder that can be loaded, or the SavedModel that the folder is.
+
+    It is ready once there is one.
+    """
 
     def __init__(self, folder: Path):
-        super().__init__(folder.name)
+        super().__init__(folder.parent.name if folder.name.isdigit() else folder.name)
         self.folder, self.version, self.loading = folder, None, threading.Lock()
+        self.broken = set()  # so that a request does not wait for what has failed before
         self.load()
 
     def load(self) -> bool:
         with self.loading:
-            newest = newest_version(self.folder)
-            if newest != self.version:
-                self.model, self.version = tf.saved_model.load(newest), newest
-        self.ready = True
+            for version in versions(self.folder):
+                if version == self.version or self.replaced_by(version):
+                    break
+        self.ready = self.version is not None
+        return self.ready
+
+    def replaced_by(self, version: Path) -> bool:
+        """Whether `version` answers from now on: if it can be loaded."""
+        changed = version, max(path.stat().st_mtime_ns for path in version.rglob("*"))
+        if changed in self.broken:
+            return False
+        try:
+            self.model, self.version = tf.saved_model.load(version), version
+        except Exception as error:  # whatever half a file can cause
+            self.broken.add(changed)
+            (reason, *_) = str(error).splitlines() or [type(error).__name__]
+            log.error("%s cannot be loaded, and the one before stays: %s", version, reason)
+            return False
         return True
 
     async def predict(self, payload: dict, headers=None, response_headers=None) -> dict:
@@ -115,12 +139,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__.partition("\n")[0], parents=[kserve.model_server.parser]
     )
-    parser.add_argument("saved_models", type=Path, help="the folder of the models' folders")
+    parser.add_argument(
+        "saved_models", type=Path, help="the folder of the models' folders, or that of one model"
+    )
+    parser.set_defaults(http_port=8501)  # TF Serving's, where the client asks
     args = parser.parse_args()
-    models = [SavedModel(f) for f in sorted(args.saved_models.glob("*/")) if any(f.glob("[0-9]*"))]
+    models = [SavedModel(folder) for folder in model_folders(args.saved_models.resolve())]
+    models = [model for model in models if model.ready]
     if not models:
         raise SystemExit(f"There is no SavedModel in {args.saved_models}; a recipe exports one.")
-    kserve.ModelServer(http_port=args.http_port, enable_grpc=False).start(models)
+    server = kserve.ModelServer(http_port=args.http_port, enable_grpc=False)
+    log.addFilter(is_news)
+    logging.getLogger("kserve.trace").disabled = True  # two lines of timings for each request
+    warnings.filterwarnings("ignore", module="fastapi")  # of how KServe uses it
+    server.start(models)
+
+
+def model_folders(path: Path) -> list[Path]:
+    """`path` if it is a SavedModel or a folder of versions, else those in it that are."""
+    return [path] if versions(path) else [f for f in sorted(path.glob("*/")) if versions(f)]
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Not a traceback of what was wrong with a request: its line in the log has the status."""
+    return not (record.exc_info and isinstance(record.exc_info[1], (InvalidInput, ModelNotFound)))
 
 
 if __name__ == "__main__":

@@ -92,6 +92,8 @@ def asker(signature, name: str, spec) -> Callable[[list], list[dict]]:
             words = [v.split() if isinstance(v, str) else v for v in values]
             value = tf.ragged.constant([[text(w) for w in row] for row in words], tf.string, 1)
             value = value.to_tensor("")
+        if not value.shape.is_compatible_with(spec.shape):
+            raise ValueError(f"got shape {value.shape[1:]}, expected {spec.shape[1:]}")
         answers = signature(**{name: value})
         answers = {output: found.numpy().tolist() for output, found in answers.items()}
         return [{o: plain(found[i]) for o, found in answers.items()} for i in range(len(values))]
@@ -117,7 +119,8 @@ def asker(signature, name: str, spec) -> Callable[[list], list[dict]]:
 def reason(error: Exception) -> str:
     if isinstance(error, UnicodeEncodeError):
         return "it is not in UTF-8; say what it is in with --encoding"
-    return str(error).strip().split("assertion failed:")[-1].strip().splitlines()[0]
+    said = str(error).split("assertion failed:")[-1].strip().splitlines()[0]
+    return said[1:-1] if said.startswith("[") and said.endswith("]") else said
 
 
 def plain(answer):
@@ -231,13 +234,18 @@ def main(argv: list[str] | None = None) -> None:
         raise SystemExit("\nStopped; nothing is written.") from None
     finally:
         beside.unlink(missing_ok=True)
-    print(f"{args.output}: {answered} rows answered, {bad} not.", file=sys.stderr)
+    summary = f"{args.output}: {answered} rows answered, {bad} not."
+    print(f"\r{summary:60}", file=sys.stderr)
 
 
 def answer_all(found: Iterator[Row], ask: Callable, write: Callable, batch: int, source):
-    """(how many rows were answered, how many not); shows how far it is."""
+    """(how many rows were answered, how many not); shows how far `source` is read."""
     size, begun, said = os.fstat(source.fileno()).st_size, time.monotonic(), 0.0
     answered = bad = 0
+
+    def say(text, end="\n"):
+        print(f"\r{text:60}", end=end, file=sys.stderr, flush=True)
+
     while chunk := list(itertools.islice(found, batch)):
         values = [value for _, value, error in chunk if not error]
         answers = iter(ask(values) if values else [])
@@ -245,19 +253,15 @@ def answer_all(found: Iterator[Row], ask: Callable, write: Callable, batch: int,
             answer = {"error": error} if error else next(answers)
             if "error" in answer:
                 bad += 1
-                print(f"\rrow {answered + bad}: {answer['error']}", file=sys.stderr)
+                say(f"row {answered + bad}: {answer['error']}")
             else:
                 answered += 1
             write(given, answer)
-        now = time.monotonic()
+        now, done = time.monotonic(), answered + bad
         if now - said > 1:
-            done, said = answered + bad, now
-            rate = done / (now - begun)
-            print(
-                f"\r{source.tell() / max(size, 1):4.0%}, {done:,} rows, {rate:,.0f} a second ",
-                end="", file=sys.stderr, flush=True,
-            )  # fmt: skip
-    print("\r", end="", file=sys.stderr)
+            said = now
+            share, rate = source.tell() / max(size, 1), done / (now - begun)
+            say(f"{share:4.0%}, {done:,} rows, {rate:,.0f} a second", end="")
     return answered, bad
 
 

@@ -23,7 +23,13 @@ def main() -> None:
     parser.add_argument("--signature", default="serving_default")
     args = parser.parse_args()
 
-    loaded = tf.saved_model.load(str(newest_version(args.model)))
+    version = newest_version(args.model)
+    try:
+        loaded = tf.saved_model.load(str(version))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise SystemExit(
+            f"{version} cannot be loaded ({error}). Name another version, or export it again."
+        ) from None
     if args.signature not in loaded.signatures:
         raise SystemExit(f"--signature: there is {list(loaded.signatures)}.")
     signature = loaded.signatures[args.signature]
@@ -43,12 +49,22 @@ def main() -> None:
 
 def newest_version(folder: Path) -> Path:
     """`folder` if it is a SavedModel, else the highest-numbered one in it."""
-    if (folder / "saved_model.pb").exists():
-        return folder
-    versions = [p for p in folder.glob("*/") if p.name.isdigit()] if folder.exists() else []
-    if not versions:
+    found = versions(folder)
+    if not found:
         raise SystemExit(f"There is no SavedModel in {folder}; a recipe exports one.")
-    return max(versions, key=lambda p: int(p.name))
+    return found[0]
+
+
+def versions(folder: Path) -> list[Path]:
+    """The SavedModels in a folder of versions, the newest first; `folder` alone if it is one."""
+    if is_saved_model(folder):
+        return [folder]
+    found = [p for p in folder.glob("*/") if p.name.isdigit() and is_saved_model(p)]
+    return sorted(found, key=lambda p: int(p.name), reverse=True)
+
+
+def is_saved_model(folder: Path) -> bool:
+    return (folder / "saved_model.pb").is_file()
 
 
 if __name__ == "__main__":

@@ -31,6 +31,13 @@ def numbers(path: Path) -> list[list[float]]:
     return rows
 
 
+def words(texts: list[str]) -> list[list[str]]:
+    """The words of each text, all rows as long as the longest: "" is padding."""
+    rows = [text.split() for text in texts]
+    longest = max(map(len, rows))
+    return [row + [""] * (longest - len(row)) for row in rows]
+
+
 def show(inputs: list[str], answers: dict[str, list]) -> None:
     """Prints each input, and below it its share of every output."""
     for i, given in enumerate(inputs):

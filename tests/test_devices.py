@@ -18,7 +18,8 @@ from tensorflow.core.protobuf import config_pb2, device_properties_pb2, meta_gra
 from tensorflow.python.grappler import cluster, tf_optimizer
 
 import layers
-from layers.recurrence import cudnn, loop
+from layers.recurrence import cudnn, loop, plans
+from layers.recurrence.given import Given
 
 FEATURES, UNITS = 3, 4
 CELLS = {
@@ -32,44 +33,35 @@ CELLS = {
 }
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
 def cudnn_rnn(input, input_h, input_c, params, sequence_lengths, rnn_mode, is_training):
-    """What cuDNN's documentation says it computes, one layer in one direction, in numpy."""
-    x, h, c, params, lengths = (
-        np.asarray(t) for t in (input, input_h[0], input_c[0], params, sequence_lengths)
-    )
-    assert not is_training and (lengths >= 1).all() and len(x) > 0 and x.shape[1] > 0
+    """What cuDNN's documentation says it computes, one layer in one direction."""
+    x, h, c, lengths = input, input_h[0], input_c[0], sequence_lengths
+    assert (lengths.numpy() >= 1).all() and len(x) > 0 and x.shape[1] > 0
     count = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}[rnn_mode]
     units, sizes = h.shape[1], [x.shape[2]] * count + [h.shape[1]] * count
-    ends = np.cumsum([units * n for n in sizes] + [units] * 2 * count)
-    assert ends[-1] == len(params)
-    pieces = np.split(params, ends[:-1])
-    matrices = [p.reshape(units, n) for p, n in zip(pieces, sizes)]  # row-major
+    pieces = tf.split(params, [units * n for n in sizes] + [units] * 2 * count)
+    matrices = [tf.reshape(p, (units, n)) for p, n in zip(pieces, sizes)]  # row-major
     w, r = matrices[:count], matrices[count:]
     b_w, b_r = pieces[2 * count : 3 * count], pieces[3 * count :]
-    outputs = np.zeros((len(x), *h.shape))
+    outputs = []
     for t in range(len(x)):
         runs = (t < lengths)[:, None]
-        from_x = [x[t] @ w_k.T + b for w_k, b in zip(w, b_w)]
-        from_h = [h @ r_k.T + b for r_k, b in zip(r, b_r)]
+        from_x = [x[t] @ tf.transpose(w_k) + b for w_k, b in zip(w, b_w)]
+        from_h = [h @ tf.transpose(r_k) + b for r_k, b in zip(r, b_r)]
         if rnn_mode == "lstm":  # 0: input gate, 1: forget gate, 2: new memory, 3: output gate
             i, f, new, o = (a + b for a, b in zip(from_x, from_h))
-            c_t = sigmoid(f) * c + sigmoid(i) * np.tanh(new)
-            h_t = sigmoid(o) * np.tanh(c_t)
-            c = np.where(runs, c_t, c)
+            c_t = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(new)
+            h_t = tf.sigmoid(o) * tf.tanh(c_t)
+            c = tf.where(runs, c_t, c)
         elif rnn_mode == "gru":  # 0: reset gate, 1: update gate, 2: new memory
-            reset, update = (sigmoid(a + b) for a, b in zip(from_x[:2], from_h[:2]))
-            h_t = (1 - update) * np.tanh(from_x[2] + reset * from_h[2]) + update * h
+            reset, update = (tf.sigmoid(a + b) for a, b in zip(from_x[:2], from_h[:2]))
+            h_t = (1 - update) * tf.tanh(from_x[2] + reset * from_h[2]) + update * h
         else:
             h_t = from_x[0] + from_h[0]
-            h_t = np.tanh(h_t) if rnn_mode == "rnn_tanh" else np.maximum(h_t, 0)
-        h = np.where(runs, h_t, h)
-        outputs[t] = np.where(runs, h_t, 0)
-    made = [tf.constant(a.astype("float32")) for a in (outputs, h[None], c[None])]
-    return (*made, None, None)
+            h_t = tf.tanh(h_t) if rnn_mode == "rnn_tanh" else tf.nn.relu(h_t)
+        h = tf.where(runs, h_t, h)
+        outputs.append(tf.where(runs, h_t, 0.0))
+    return (tf.stack(outputs), h[None], c[None], None, None)
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -85,14 +77,22 @@ def test_cudnn_is_given_what_makes_it_compute_the_same(monkeypatch, name, return
     states = [tf.constant(rng.normal(size=(6, n)).astype("float32")) for n in cell.state_sizes]
     mask = rng.random((5, 6)) < 0.5
     mask[:, 0], mask[:, 1], mask[2, 2] = True, False, True
-    arguments = cell.weight_values(), x, states, tf.constant(mask) if masked else None, (None, None)
-    ours = cudnn.recurrence(cell, return_sequences)(*arguments)
-    expected = loop.recurrence(cell, False, return_sequences)(*arguments)
-    if masked and return_sequences:  # before the first step that counts, there is no output
-        counts = tf.cumsum(tf.cast(mask, "int32"))[:, :, None] > 0
-        ours, expected = ((tf.where(counts, y, 0.0), last) for y, last in (ours, expected))
+    given = Given(x, states, tf.constant(mask) if masked else None)
+
+    def results(recurrence):
+        weights = [w.value for w in cell.weights]
+        with tf.GradientTape() as tape:
+            tape.watch([x, states])
+            y, last = recurrence(cell.weight_values(), given)
+            if masked and return_sequences:  # before the first step that counts is no output
+                y = tf.where(tf.cumsum(tf.cast(mask, "int32"))[:, :, None] > 0, y, 0.0)
+            total = tf.reduce_sum(tf.sin(y)) + sum(tf.reduce_sum(s**2) for s in last)
+        return y, last, tape.gradient(total, [x, states, weights])
+
+    ours = results(cudnn.recurrence(cell, return_sequences, training=True))
+    expected = results(loop.recurrence(cell, True, return_sequences))
     for a, b in zip(tf.nest.flatten(ours), tf.nest.flatten(expected), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("steps, rows", [(0, 2), (3, 0)])
@@ -100,7 +100,7 @@ def test_cudnn_is_not_asked_about_nothing(steps, rows):
     cell = CELLS["LSTM"]()
     cell.build((None, None, FEATURES))
     states = [tf.ones((rows, UNITS)), 2 * tf.ones((rows, UNITS))]
-    arguments = cell.weight_values(), tf.zeros((steps, rows, FEATURES)), states, None, (None, None)
+    arguments = cell.weight_values(), Given(tf.zeros((steps, rows, FEATURES)), states)
     for return_sequences in (False, True):
         ours = cudnn.recurrence(cell, return_sequences)(*arguments)
         expected = loop.recurrence(cell, False, return_sequences, block=1)(*arguments)
@@ -125,6 +125,68 @@ def test_only_what_cudnn_computes_is_left_to_it():
         Changed(UNITS),
     ):
         assert cell.cudnn_mode is None
+
+
+# --- Training where there is a GPU -------------------------------------------------------------
+
+
+def training_graph(layer, dtype="float32", mask=False):
+    """The operations of a training step, by type."""
+    signature = [tf.TensorSpec((None, None, FEATURES)), tf.TensorSpec((None, None), tf.bool)]
+
+    @tf.function(input_signature=signature)
+    def step(x, counts):
+        with tf.GradientTape() as tape:
+            y = layer(x, training=True, **({"mask": counts} if mask else {}))
+            total = tf.reduce_sum(tf.cast(y, "float32"))
+        return tape.gradient(total, [w.value for w in layer.weights])
+
+    graph = step.get_concrete_function().graph.as_graph_def()
+    nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
+    return {node.op: node for node in nodes}
+
+
+@pytest.mark.parametrize("mask", [False, True])
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "make, mode",
+    [
+        (lambda **k: layers.LSTM(UNITS, dropout=0.1, **k), b"lstm"),
+        (lambda **k: layers.GRU(UNITS, update_gate="replace", **k), b"gru"),
+        (lambda **k: layers.SimpleRNN(UNITS, activation="relu", **k), b"rnn_relu"),
+    ],
+)
+def test_training_on_a_gpu_is_cudnns_with_its_gradient(monkeypatch, make, mode, policy, mask):
+    monkeypatch.setattr(plans, "there_is_a_gpu", lambda: True)
+    layer = make(dtype=policy, return_sequences=True)
+    assert not layer.supports_jit  # `fit` must not put it into XLA
+    layer.build((None, None, FEATURES))
+    ops = training_graph(layer, mask=mask)
+    forward = ops["CudnnRNNV3"]
+    dtype = tf.as_dtype(policy.removeprefix("mixed_"))
+    assert forward.attr["is_training"].b and forward.attr["rnn_mode"].s == mode
+    assert forward.attr["T"].type == ops["CudnnRNNBackpropV3"].attr["T"].type == dtype
+    assert not any(node.attr["_XlaMustCompile"].b for node in ops.values())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: layers.LSTM(UNITS, recurrent_dropout=0.1),
+        lambda: layers.LSTM(UNITS, activation="relu"),
+        lambda: layers.GRU(UNITS, reset_after=False),
+        lambda: layers.PeepholeLSTM(UNITS),
+    ],
+)
+def test_what_cudnn_does_not_express_is_compiled_on_a_gpu(monkeypatch, make, capsys):
+    monkeypatch.setattr(plans, "there_is_a_gpu", lambda: True)
+    layer = make()
+    assert layer.supports_jit
+    layer.build((None, None, FEATURES))
+    assert "CudnnRNNV3" not in training_graph(layer)
+    layers.explain(layer)
+    told = capsys.readouterr().out
+    assert "training: compiled" in told and "two halves" not in told.split("inference")[0]
 
 
 # --- What is exported -------------------------------------------------------------------------

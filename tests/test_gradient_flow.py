@@ -189,4 +189,10 @@ def test_a_run_leaves_a_page_a_table_and_numbers(tmp_path):
     assert (tmp_path / "run/gradient_flow.png").read_bytes().startswith(b"\x89PNG")
     table = (tmp_path / "run/table.md").read_text()
     assert table in done.stdout and "| GRU, update |" in table
+    too_early = [
+        not any(scores["solved"] for of_name in found[task].values() for scores in of_name.values())
+        for task in gradient_flow.TASKS
+    ]
+    assert any(too_early), "in 20 steps, something was solved"
+    assert table.count("too early to compare") == sum(too_early)
     assert not list((tmp_path / "run").glob(".writing-*"))

@@ -19,7 +19,7 @@ def test_ud_english_ewt_has_the_words_that_are_scored(tfds_data):
 
 
 def test_imdb_is_split_without_touching_its_test_part(tfds_data):
-    data = sentiment.load("imdb", 0)
+    data, _ = sentiment.load("imdb", 0)
     assert {split: len(texts) for split, (texts, _) in data.items()} == {
         "train": 22500, "validation": 2500, "test": 25000,
     }  # fmt: skip

@@ -77,7 +77,8 @@ def test_saved_model_answers_as_the_recipe_does(run, tmp_path):
         expected = model.predict(window) * std + mean
         np.testing.assert_allclose(answer["forecast"], expected, rtol=1e-5, atol=1e-4 * std.min())
     elif recipe == "sentiment":
-        (texts, labels), (train, _) = (sentiment.load("sample", 0)[s] for s in ("test", "train"))
+        data, _ = sentiment.load("sample", 0)
+        (texts, labels), (train, _) = data["test"], data["train"]
         model = sentiment.build(train, "gru")
         model.load_weights(weights)
         answer = ask(version, "serving_default", {"sentences": texts[:40]}, tmp_path)

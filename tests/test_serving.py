@@ -5,8 +5,10 @@ import functools
 import http.client
 import importlib.util
 import json
+import logging
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,12 +16,14 @@ import sys
 import time
 from concurrent import futures
 from multiprocessing.pool import ThreadPool
+from pathlib import Path
 
 import client
 import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+import text
 from conftest import REPOSITORY, saved_model
 from google.protobuf import text_format
 from tensorflow_serving.apis import (
@@ -164,11 +168,15 @@ def free_port():
 
 
 @pytest.fixture(scope="module")
-def rest_port(saved_models, tmp_path_factory):
-    """Where serving/kserve_server.py listens, a process of its own."""
+def with_kserve():
     if not importlib.util.find_spec("kserve"):
         reason = "KServe is not installed: pip install -r serving/requirements.txt"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def rest_server(saved_models, with_kserve, tmp_path_factory):
+    """(where serving/kserve_server.py listens, a process of its own; its log)."""
     port, log = free_port(), tmp_path_factory.mktemp("server") / "log"
     script = REPOSITORY / "serving/kserve_server.py"
     with log.open("w") as output:
@@ -181,10 +189,15 @@ def rest_port(saved_models, tmp_path_factory):
             while not answers(port):
                 assert process.poll() is None and time.monotonic() < deadline, log.read_text()
                 time.sleep(0.1)
-            yield port
+            yield port, log
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def rest_port(rest_server):
+    return rest_server[0]
 
 
 def answers(port):
@@ -331,8 +344,8 @@ def test_a_text_is_read_as_it_comes(rest_port, grpc_port):
 
 
 def test_a_review_is_scored_as_it_comes(saved_models, rest_port, grpc_port):
-    text = "a good film, not a bad one. "
-    expected = directly(saved_models / "sentiment_stream/1", [text])
+    review = "a good film, not a bad one. "
+    expected = directly(saved_models / "sentiment_stream/1", [review])
     for server in (
         client.Rest("localhost", rest_port, 30),
         client.Grpc("localhost", grpc_port, 30),
@@ -348,9 +361,9 @@ def test_clients_at_the_same_time_get_each_their_own(saved_models, rest_port):
     texts = [f"{word} film {i}" for i in range(12) for word in ("good", "bad", "a")]
     expected = directly(saved_models / "sentiment/1", texts)["probabilities"]
 
-    def ask(text):
+    def ask(review):
         server = client.Rest("localhost", rest_port, 60)
-        return server.ask("sentiment", "serving_default", [text])["probabilities"][0]
+        return server.ask("sentiment", "serving_default", [review])["probabilities"][0]
 
     with ThreadPool(8) as pool:
         np.testing.assert_allclose(pool.map(ask, texts), expected, atol=1e-5)
@@ -363,6 +376,100 @@ def test_a_new_version_takes_over(saved_models, rest_port):
     answer = server.ask("sentiment", "serving_default", SENTENCES)
     assert_same(answer, directly(saved_models / "sentiment/2", SENTENCES))
     assert answer["probabilities"] != before["probabilities"]
+
+
+def test_any_signature_is_asked(saved_models, rest_port, grpc_port):
+    version = saved_models / "pos_tagging/1"
+    expected = directly(version, [["I", "saw", "."], ["Saws", "", ""]], "words")
+    asked = ["pos_tagging", "I saw .", "Saws", "--signature", "words", "--split"]
+    done = run_client(*asked, "--port", rest_port)
+    tags = [b" ".join(row).decode().strip() for row in expected["tags"]]
+    assert re.findall("tags: (.*)", done.stdout) == tags, done.stderr
+    server = client.Grpc("localhost", grpc_port, 30)
+    assert_same(server.ask("pos_tagging", "words", text.words(["I saw .", "Saws"])), expected)
+
+
+def test_one_model_alone_is_served(saved_models, with_kserve, tmp_path):
+    import kserve_server
+
+    def served(path):
+        return [(folder, kserve_server.SavedModel(folder)) for folder in folders(path)]
+
+    folders = kserve_server.model_folders
+    save_counter(tmp_path / "counter")
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path, tmp_path / "counter", tmp_path / "counter/1"):
+        ((_, model),) = served(path)
+        assert model.name == "counter" and model.ready
+    (tmp_path / "counter/1").rename(tmp_path / "model")  # a SavedModel that is no version
+    ((_, model),) = served(tmp_path / "model")
+    assert model.name == "model" and model.ready
+    assert not folders(tmp_path / "empty") and not folders(tmp_path / "nowhere")
+
+
+def test_what_cannot_be_loaded_leaves_the_version_before(with_kserve, tmp_path, caplog):
+    import kserve_server
+
+    def version_that_answers():
+        (count,) = model.answer({"signature_name": "count", "inputs": {"x": [0]}})["outputs"]
+        return count
+
+    def save(version):
+        module = tf.Module()
+        module.number = tf.Variable(int(version))
+        spec = tf.TensorSpec([None], tf.int32, name="x")
+        module.count = tf.function(lambda x: {"count": x + module.number}, [spec])
+        tf.saved_model.save(module, tmp_path / version, {"count": module.count})
+        return tmp_path / version
+
+    save("1")
+    model = kserve_server.SavedModel(tmp_path)
+    assert version_that_answers() == 1
+
+    caplog.set_level("ERROR", "kserve")
+    logging.getLogger("kserve").propagate = True
+    (tmp_path / "2").mkdir()  # empty
+    assert version_that_answers() == 1 and not caplog.messages
+    graph = save("3") / "saved_model.pb"
+    graph.write_bytes(graph.read_bytes()[:-100])
+    weights = next((save("4") / "variables").glob("*.data*"))
+    weights.unlink()
+    for _ in range(3):
+        assert version_that_answers() == 1
+    assert [Path(m.split()[0]).name for m in caplog.messages] == ["4", "3"]  # once each
+
+    shutil.rmtree(tmp_path / "4")
+    save("4")  # as it should have been
+    assert version_that_answers() == 4
+    shutil.rmtree(tmp_path / "4")  # back to what can be loaded
+    assert version_that_answers() == 1
+    shutil.rmtree(tmp_path / "1")
+    assert version_that_answers() == 1  # from memory, if nothing else is left
+
+
+def test_a_server_of_nothing_that_can_be_loaded_says_so(with_kserve, tmp_path, monkeypatch, caplog):
+    import kserve_server
+
+    logging.getLogger("kserve").propagate = True
+    (tmp_path / "broken/1").mkdir(parents=True)
+    (tmp_path / "broken/1/saved_model.pb").write_bytes(b"no model")
+    monkeypatch.setattr(sys, "argv", ["kserve_server.py", str(tmp_path)])
+    with pytest.raises(SystemExit, match="There is no SavedModel"):
+        kserve_server.main()
+    assert "broken/1 cannot be loaded" in caplog.text
+
+
+def test_the_log_has_a_line_for_each_request(rest_server):
+    port, log = rest_server
+    before = len(log.read_text().splitlines())
+    requests = [{"instances": SENTENCES}, {"instances": [1]}, {}, {"inputs": ["a"]}]
+    for body in requests:
+        post(port, body)
+    post(port, {"instances": ["a"]}, "no_such_model")
+    lines = log.read_text().splitlines()[before:]
+    assert len(lines) == len(requests) + 1, lines
+    statuses = [re.search(r'" (\d+)', line)[1] for line in lines]
+    assert statuses == ["200", "400", "400", "200", "404"]
 
 
 # --- What goes wrong -----------------------------------------------------------------------

@@ -4,6 +4,7 @@ Two functions are put into the graph, which say that they implement the same, ea
 device. The one for a CPU is called. When a graph is loaded, TensorFlow's implementation
 selector looks at the device of the call, and puts the function for a GPU there if it is one.
 So one SavedModel serves both, and a loader that selects nothing runs what runs anywhere.
+(Training is not exported: there, whether a GPU is at hand is decided when it is traced.)
 
 cuDNN takes masks that keep the front of a row. Here any mask will do: as in `fused.py`, the
 steps that count are moved to the front, and what came out is put back where they were.
@@ -21,7 +22,7 @@ from layers.recurrence.fused import at_steps, in_front
 def on_any_device(portable: Callable, on_cudnn: Callable) -> Callable:
     """`portable`, with `on_cudnn` in its place on a GPU.
 
-    Both are functions of (weights, sequences, …), and compute the same.
+    Both are functions of (weights, given), and compute the same.
     """
 
     def execute(*arguments):
@@ -37,10 +38,17 @@ def on_any_device(portable: Callable, on_cudnn: Callable) -> Callable:
     return execute
 
 
-def recurrence(cell: Cell, return_sequences: bool) -> Callable:
-    """As `loop.recurrence`, for a cell with a `cudnn_mode`; alone, it has no gradient."""
+def recurrence(cell: Cell, return_sequences: bool, training: bool = False) -> Callable:
+    """As `loop.recurrence`, for a cell with a `cudnn_mode`.
 
-    def execute(weights, inputs, states, mask, _):
+    Args:
+        training: Whether cuDNN keeps what its own gradient needs; else there is none.
+    """
+
+    def execute(weights, given):
+        inputs, states, mask = given.inputs, given.states, given.mask
+        if given.drops[0]:  # one mask for all gates
+            inputs = inputs * given.drops[0][0]
         length, rows = tf.unstack(tf.shape(inputs)[:2])
 
         def nothing():
@@ -65,7 +73,7 @@ def recurrence(cell: Cell, return_sequences: bool) -> Callable:
             params=tf.concat(vectors, 0),
             sequence_lengths=tf.maximum(in_all, 1),  # it refuses a row without any step
             rnn_mode=cell.cudnn_mode,
-            is_training=False,
+            is_training=training,
         )
         ends = zip(states, last)
         last = [tf.where(in_all[:, None] > 0, after[0], before) for before, after in ends]

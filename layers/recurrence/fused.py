@@ -17,7 +17,8 @@ def recurrence(cell: Cell, return_sequences: bool) -> Callable:
     """As `loop.recurrence`, for a cell with `all_steps`; alone, it has no gradient."""
     all_steps = cell.all_steps()
 
-    def execute(weights, inputs, states, mask, _):
+    def execute(weights, given):
+        inputs, states, mask = given.inputs, given.states, given.mask
         if mask is not None:
             inputs, done, in_all = in_front(inputs, mask)
         with cell.constant_weights(weights):
@@ -35,12 +36,12 @@ def recurrence(cell: Cell, return_sequences: bool) -> Callable:
 def for_few_rows(fused: Callable, looped: Callable) -> Callable:
     """`fused` where it is the faster: where a batch has fewer than `FEW` rows.
 
-    All are functions of (weights, sequences, …), sequences (batch, time, features).
+    All are functions of (weights, given), batch first.
     """
 
-    def execute(*arguments):
-        rows = tf.shape(arguments[1])[0]
-        return tf.cond(rows < FEW, lambda: fused(*arguments), lambda: looped(*arguments))
+    def execute(weights, given):
+        rows = tf.shape(given.inputs)[0]
+        return tf.cond(rows < FEW, lambda: fused(weights, given), lambda: looped(weights, given))
 
     return execute
 

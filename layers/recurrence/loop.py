@@ -1,10 +1,13 @@
 """The plain recurrence: a loop of TensorFlow's, which TensorFlow differentiates."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from layers.cell import Cell
+from layers.recurrence.given import Given
+from layers.recurrence.vjp import vjp
 
 BLOCK = 8  # steps that share a pass of the loop, and the product that projects their inputs
 
@@ -16,6 +19,8 @@ def recurrence(
     *,
     unroll: bool = False,
     block: int | None = None,
+    project: bool = True,
+    assigned: Sequence[int] = (),
 ) -> Callable:
     """A function that runs `cell` over inputs, time first.
 
@@ -24,69 +29,76 @@ def recurrence(
         block: How many steps to project and to run in each pass of the loop, instead of
             projecting all at once. In a graph that has no gradient to find this is faster:
             nothing is stored for all steps, and a pass of the loop has a cost of its own.
+        project: Whether to; if not, the inputs are what `project` made of them.
+        assigned: The places of the weights that a step assigns.
 
     Returns:
         A function of
             weights: the values of `cell.weights`, in the compute dtype,
-            inputs: (time, batch, features),
-            states: the initial states, each (batch, its size),
-            mask: (time, batch) or None,
-            drops: what `cell.dropout_masks` returned,
+            given: what to run over, inputs and mask time first,
         that returns (outputs, states): the first state of every step, (time, batch,
         units), or of the last, (batch, units); and the last states.
     """
 
-    def execute(weights, inputs, states, mask, drops):
-        input_masks, state_masks = drops
+    def execute(weights, given):
+        input_masks, state_masks = given.drops
         dot = cell.dot(state_masks)
-        with cell.constant_weights(weights):
+        with cell.constant_weights(weights, but=assigned):
             if block:
-                return in_blocks(inputs, states, mask, dot)
-            x = cell.project(inputs, input_masks, training)
+                return in_blocks(given, dot)
+            x = given.inputs
+            if project:
+                x = cell.project(x, input_masks, training)
             if unroll:
-                return unrolled(inputs.shape[0], x, states, mask, dot)
-            return looped(x, states, mask, dot)
+                return unrolled(x, given, dot)
+            return looped(x, given, dot)
 
-    def unrolled(length, x, states, mask, dot):
-        outputs = []
-        masks = [None] * length if mask is None else tf.unstack(mask, length)
-        for x_t, mask_t in zip(tf.unstack(x, length), masks):
-            states = masked_update(cell, x_t, states, mask_t, dot)
-            outputs.append(states[0])
-        return (tf.stack(outputs) if return_sequences else outputs[-1]), states
+    def unrolled(x, given, dot):
+        outputs, length = [], x.shape[0]
+        masks = [None] * length if given.mask is None else tf.unstack(given.mask, length)
+        for x_t, mask in zip(tf.unstack(x, length), masks):
+            given = given._replace(mask=mask)
+            given = given._replace(states=masked_update(cell, x_t, given, dot))
+            outputs.append(given.states[0])
+        last = list(given.states)
+        if not return_sequences:
+            return last[0], last
+        none = tf.zeros((0, *tf.unstack(tf.shape(last[0]))), last[0].dtype)
+        return (tf.stack(outputs) if outputs else none), last
 
-    def looped(x, states, mask, dot):
-        length = tf.shape(x)[0]
+    def looped(x, given, dot):
+        states, length = list(given.states), tf.shape(x)[0]
         xs = tf.TensorArray(x.dtype, length).unstack(x)
-        masks = None if mask is None else tf.TensorArray(tf.bool, length).unstack(mask)
+        masks = None if given.mask is None else tf.TensorArray(tf.bool, length).unstack(given.mask)
         # The initial state leads, for without any step an array can't tell its shape.
-        outputs = tf.TensorArray(x.dtype, length + 1, element_shape=states[0].shape)
+        outputs = tf.TensorArray(states[0].dtype, length + 1, element_shape=states[0].shape)
         outputs = [outputs.write(0, states[0])] if return_sequences else []
 
         def body(t, outputs, states):
-            mask_t = None if masks is None else masks.read(t)
-            states = masked_update(cell, xs.read(t), states, mask_t, dot)
+            of_step = given._replace(states=states, mask=None if masks is None else masks.read(t))
+            states = masked_update(cell, xs.read(t), of_step, dot)
             return t + 1, [array.write(t + 1, states[0]) for array in outputs], states
 
         _, outputs, states = tf.while_loop(
             lambda t, *_: t < length,
             body,
-            (0, outputs, list(states)),
+            (0, outputs, states),
             maximum_iterations=length,  # XLA needs the bound to size what the gradient keeps
         )
         return (outputs[0].stack()[1:] if return_sequences else states[0]), states
 
-    def in_blocks(inputs, states, mask, dot):
-        length = tf.shape(inputs)[0]
+    def in_blocks(given, dot):
+        length = tf.shape(given.inputs)[0]
         whole = length - length % block
-        first, states = blocks(block, 0, whole, inputs, states, mask, dot)
+        first, states = blocks(block, 0, whole, given, dot)
         if block == 1:
             return first, states
-        rest, states = blocks(1, whole, length, inputs, states, mask, dot)
+        rest, states = blocks(1, whole, length, given._replace(states=states), dot)
         return (tf.concat([first, rest], 0) if return_sequences else rest), states
 
-    def blocks(count, first, end, inputs, states, mask, dot):
+    def blocks(count, first, end, given, dot):
         """Steps first … end − 1, of which `count` divides the number."""
+        inputs, states, mask = given.inputs, list(given.states), given.mask
         passes, rows = (end - first) // count, tf.shape(inputs)[1]
 
         def steps(x, k):
@@ -106,16 +118,19 @@ def recurrence(
         outputs = [outputs.write(0, none)] if return_sequences else []
 
         def body(k, outputs, states):
-            made, x = [], cell.project(steps(inputs, k))
+            made, x = [], steps(inputs, k)
+            if project:
+                x = cell.project(x)
             for x_t, mask_t in zip(tf.split(x, count), masks(k)):
-                states = masked_update(cell, x_t, states, mask_t, dot)
+                of_step = given._replace(states=states, mask=mask_t)
+                states = masked_update(cell, x_t, of_step, dot)
                 made.append(states[0])
             return k + 1, [array.write(k + 1, tf.stack(made)) for array in outputs], states
 
         _, outputs, states = tf.while_loop(
             lambda k, *_: k < passes,
             body,
-            (0, outputs, list(states)),
+            (0, outputs, states),
             maximum_iterations=passes,
         )
         if not return_sequences:
@@ -126,9 +141,10 @@ def recurrence(
     return execute
 
 
-def masked_update(cell, x, states, mask, dot):
+def masked_update(cell: Cell, x: tf.Tensor, given: Given, dot: Callable) -> list[tf.Tensor]:
     """The new states; in rows that the mask leaves out, the states as they were."""
-    new = list(cell.update(x, states, dot))
+    states, mask = given.states, given.mask
+    new = cell.new_states(x, states, dot, given.constants)
     if mask is not None:
         new = [by_rows(mask, n, old) for n, old in zip(new, states)]
     for n, old in zip(new, states):
@@ -136,7 +152,7 @@ def masked_update(cell, x, states, mask, dot):
     return new
 
 
-def by_rows(mask, a, b):
+def by_rows(mask: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Rows of `a` where the mask, (batch,), is true, else of `b`; `tf.where` is slower."""
     return tf.raw_ops.Select(condition=mask, x=a, y=b)
 
@@ -144,27 +160,25 @@ def by_rows(mask, a, b):
 def differentiable(execute: Callable, looped: Callable) -> Callable:
     """`execute`, with the gradient of `looped`, which computes the same and is run for it.
 
-    Both are functions of (weights, sequences, states, mask, drops).
+    Both are functions of (weights, given).
     """
 
-    def run(weights, sequences, states, mask, drops):
+    def run(weights, given):
+        def flat(recurrence, weights, *differentiable):
+            outputs, last = recurrence(weights, given.replaced(*differentiable))
+            return (outputs, *last)
+
         @tf.custom_gradient
         def forward(*arguments):
             # An eager tape would record this too, in vain, if it were not for `stop_gradient`.
             still = tf.nest.map_structure(tf.stop_gradient, arguments)
-            outputs, last = execute(*still, mask, drops)
 
-            def gradient(*dy, variables=()):  # those that a cell reads besides its weights
-                with tf.GradientTape() as tape:
-                    tape.watch(arguments)
-                    outputs, last = looped(*arguments, mask, drops)
-                sources = [tf.nest.flatten(arguments), list(variables)]
-                found, of_variables = tape.gradient([outputs, *last], sources, dy)
-                return (found, of_variables) if variables else found
+            def gradient(*dy):
+                return tf.nest.flatten(vjp(functools.partial(flat, looped), arguments, dy))
 
-            return (outputs, *last), gradient
+            return flat(execute, *still), gradient
 
-        outputs, *last = forward(weights, sequences, states)
+        outputs, *last = forward(weights, *given.differentiable)
         return outputs, last
 
     return run

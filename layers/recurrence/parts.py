@@ -5,28 +5,37 @@ not kept for all steps. And to XLA, which compiles for each shape anew, sequence
 length are parts of one size.
 """
 
+import functools
 import math
-from collections.abc import Callable
 
 import tensorflow as tf
+
+from layers.recurrence.vjp import wide
 
 KNOWN = 64  # steps, at most, of a part of a known length: its arrays fit a cache
 UNKNOWN = 16  # steps of a part of any other
 
 
-def in_parts(
-    forward: Callable, backward: Callable, known_length: int | None
-) -> tuple[Callable, Callable]:
-    """The two passes, as `derived.passes` describes them, for sequences of any length."""
-    size = UNKNOWN
-    if known_length:
-        size = math.ceil(known_length / math.ceil(known_length / KNOWN))  # as equal as can be
+def size_of(known_length: int | None) -> int:
+    """How many steps each part of a sequence has."""
+    if not known_length:
+        return UNKNOWN
+    return math.ceil(known_length / math.ceil(known_length / KNOWN))  # as equal as can be
+
+
+def in_parts(passes, return_sequences: bool, known_length: int | None, kept: tuple):
+    """`derived.Passes` for the steps of a part, as such for sequences of any length.
+
+    Args:
+        kept: Specs of what they keep of a part.
+    """
+    size = size_of(known_length)
     if size == known_length:
-        return forward, backward
+        return passes
 
     def filled(x):
         """Steps of a part, with zeros where there are no more."""
-        if known_length is None or known_length % size:  # else it would but copy
+        if not known_length or known_length % size:  # else it would but copy
             x = padded(x, size)
         return tf.ensure_shape(x, (size, *x.shape[1:]))
 
@@ -39,63 +48,59 @@ def in_parts(
     def count(length):
         return tf.maximum(-(-length // size), 1)
 
-    def forward_in_parts(weights, inputs, states, mask, drops, length):
-        def run(part, states):
-            own = steps(inputs, part), states, steps(mask, part)
-            outputs, states, kept = forward(weights, *own, drops, steps_in(part, length))
-            return states, ([filled(y) for y in outputs], kept)
+    def array_of(spec, parts):
+        # A tape may ask for gradients twice, so nothing is cleared.
+        return tf.TensorArray(spec.dtype, parts, element_shape=spec.shape, clear_after_read=False)
+
+    def of_part(x):
+        return tf.TensorSpec((size, *x.shape[1:]), x.dtype)
+
+    def forward_in_parts(weights, given, length):
+        def body(part, states, outputs, arrays):
+            own = given._replace(
+                inputs=steps(given.inputs, part), mask=steps(given.mask, part), states=states
+            )
+            found, states, kept = passes.forward(weights, own, steps_in(part, length))
+            outputs = [a.write(part, filled(y)) for a, y in zip(outputs, found)]
+            write = tf.nest.map_structure(lambda a, t: a.write(part, t), arrays, kept)
+            return part + 1, states, outputs, write
 
         parts = count(length)
-        states, first = run(0, states)
-        arrays = _write(_arrays(parts, first), 0, first)
-
-        def body(part, states, arrays):
-            states, found = run(part, states)
-            return part + 1, states, _write(arrays, part, found)
-
-        _, states, (outputs, kept) = tf.while_loop(
-            lambda part, *_: part < parts, body, (1, states, arrays)
+        ((first, *_), *_) = kept
+        outputs = [array_of(of_part(first), parts)] * return_sequences
+        arrays = tf.nest.map_structure(lambda spec: array_of(spec, parts), kept)
+        _, states, outputs, arrays = tf.while_loop(
+            lambda part, *_: part < parts, body, (0, list(given.states), outputs, arrays)
         )
-        return [array.concat()[:length] for array in outputs], states, kept
+        flows = tf.nest.map_structure(lambda array: array.flow, arrays)
+        return [array.concat()[:length] for array in outputs], states, flows
 
-    def backward_in_parts(weights, inputs, mask, drops, length, kept, dy, ds):
-        def run(part, ds):
-            own = steps(inputs, part), steps(mask, part)
-            own_kept = tf.nest.map_structure(lambda array: array.read(part), kept)
+    def backward_in_parts(weights, given, length, flows, dy, ds):
+        parts = count(length)
+
+        def kept_in(part, flow, spec):
+            array = tf.TensorArray(spec.dtype, flow=flow)
+            return tf.ensure_shape(array.read(part), spec.shape)
+
+        def body(part, ds, sums, array):
+            own = given._replace(inputs=steps(given.inputs, part), mask=steps(given.mask, part))
+            own_kept = tf.nest.map_structure(functools.partial(kept_in, part), flows, kept)
             own_dy = [steps(d, part) for d in dy]
-            d_inputs, ds, dw = backward(
-                weights, *own, drops, steps_in(part, length), own_kept, own_dy, ds
+            d_inputs, ds, *more = passes.backward(
+                weights, own, steps_in(part, length), own_kept, own_dy, ds
             )
-            return filled(d_inputs), ds, dw
+            sums = tf.nest.map_structure(tf.add, sums, more)
+            return part - 1, ds, sums, array.write(part, filled(d_inputs))
 
-        last = count(length) - 1
-        d_inputs, ds, dw = run(last, ds)
-
-        def body(part, ds, dw, array):
-            d_inputs, ds, more = run(part, ds)
-            return part - 1, ds, [d + m for d, m in zip(dw, more)], array.write(part, d_inputs)
-
-        array = _write(_arrays(last + 1, d_inputs), last, d_inputs)
-        _, ds, dw, array = tf.while_loop(
-            lambda part, *_: part >= 0, body, (last - 1, ds, dw, array)
+        array = array_of(of_part(given.inputs), parts)
+        constants = [tf.zeros_like(c) for c in given.differentiable[2]]
+        of_weights = [tf.zeros_like(weights[k], wide(weights[k].dtype)) for k in passes.used]
+        _, ds, sums, array = tf.while_loop(
+            lambda part, *_: part >= 0, body, (parts - 1, ds, [constants, of_weights], array)
         )
-        return array.concat()[:length], ds, dw
+        return array.concat()[:length], ds, *sums
 
-    return forward_in_parts, backward_in_parts
-
-
-def _arrays(size, first):
-    """For each tensor of a structure an array, of `size` like it."""
-
-    def array(t):
-        # A tape may ask for gradients twice, so nothing is cleared.
-        return tf.TensorArray(t.dtype, size, element_shape=t.shape, clear_after_read=False)
-
-    return tf.nest.map_structure(array, first)
-
-
-def _write(arrays, place, tensors):
-    return tf.nest.map_structure(lambda array, t: array.write(place, t), arrays, tensors)
+    return passes._replace(forward=forward_in_parts, backward=backward_in_parts)
 
 
 def padded(x, size, axis=0):

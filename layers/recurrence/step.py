@@ -1,91 +1,182 @@
-"""One step of a cell, and its vector-Jacobian product, in which the products come apart.
+"""One step of a cell: what is known of it before any runs, and its vector-Jacobian product.
 
 A product P = a · W, made by `dot`, is looked up in the backward pass instead of made again.
 What is asked for there is dP · Wᵀ, which the step before needs; W's own gradient, aᵀ dP, is
 left for later, to be made for many steps at once.
 """
 
+import functools
 import itertools
 from collections import defaultdict
 from typing import NamedTuple
 
+import keras
 import tensorflow as tf
 
-from layers.cell import Cell
+from layers import private_apis
+from layers.cell import CONTRACT, Cell
+from layers.recurrence import rowwise
+from layers.recurrence.given import Given
 from layers.recurrence.loop import masked_update
+from layers.recurrence.vjp import vjp
 
 
 class Product(NamedTuple):
-    """One call of `dot` in a step, and what is known of it before any step runs."""
+    """One call of `dot` in a step."""
 
     state: int | None  # which of the states it multiplies, if one as it came
     weight: int | None  # which of the weights by, if one as it is
     gates: tuple[int, int] | None
     operand_size: int
     size: int
-    added: bool  # whether it is but added to x: their gradients are one, and so is what is kept
+    added: bool  # whether all that is done with it is to add it to x, and with x to add it
 
 
 class Step:
-    """One step of a cell, and its vector-Jacobian product.
+    """One step of a cell, traced, and its vector-Jacobian product.
 
     Attributes:
-        products: A `Product` for each call of `dot`.
-        direct: The places, in the list of weights, of those used outside of `dot`.
-        used: Of those, of those used in it, and of those that `project` uses.
-        repeatable: Whether an update depends on nothing but its arguments. One that draws
-            random numbers, or uses a variable that is not a weight of the cell, cannot
-            be run again in the backward pass.
-        projects: Whether the same is true of `project`. If not, it is left out of the step.
-        projected: The places of the weights that `project` uses, if it is in the step.
+        products: A `Product` for each call of `dot` with a matrix of rows.
         x_size: How many columns `project` makes.
-        widths: For a weight's place, those of the blocks of columns that it is used in.
+        assigned: The places, in the list of weights, of those that a step assigns.
+        outside: Why an update depends on something other than its arguments, and so cannot
+            be run again in the backward pass; or None.
+        random_projection: The same of `project`, which is then run once, for all steps.
+        dependent: Why the rows of a batch may depend on each other in `update`; or None.
+        dependent_projection: The same of `project`.
+        operations: The types of TensorFlow's operations that both are made of.
+        key: Equal for steps that are the same function.
     """
 
-    def __init__(self, cell: Cell, training: bool, weights, sequences, states, mask, drops):
+    def __init__(self, cell: Cell, training: bool, weights: list[tf.Tensor], given: Given):
         self.cell, self.training = cell, training
-        self.products, self.direct, self.used, self.projects = [], [], [], True
-        of_rows = sequences[:, 0], states, None if mask is None else mask[:, 0], drops
-        # With the number of rows known, it shows which gradients go on as they came.
-        inputs, states, mask, (input_masks, drops) = tf.nest.map_structure(
-            lambda t: t if t is None else tf.TensorSpec((2, *t.shape[1:]), t.dtype), of_rows
-        )
-        weights = [tf.TensorSpec(w.shape, w.dtype) for w in weights]
+        self._weights = [tf.TensorSpec(w.shape, w.dtype) for w in weights]
+        count, rows = len(cell.weights), given.inputs.shape[0]
+        try:
+            self._trace(_one_step(given, None))
+        except Exception:
+            if rows is None:
+                raise
+            # Does it need to know how many rows there are? If not, it fails again.
+            self._trace(_one_step(given, rows))
+            self.dependent = self.dependent_projection = "it needs to know how many rows there are"
+        if len(cell.weights) != count:
+            raise ValueError(
+                f"`{type(cell).__name__}` makes weights in `project` or `update`: build the layers "
+                f"that it uses in its `build`. {CONTRACT}"
+            )
 
-        def traced(function, *specs):
-            """What `function` returns; and whether it depends on nothing but its arguments."""
-            made = tf.function(function, autograph=False).get_concrete_function(*specs)
-            stateful = any(op.op_def.is_stateful for op in made.graph.get_operations())
-            return made.structured_outputs, not stateful and not made.captured_inputs
+    def _trace(self, given: Given):
+        cell, self._given = self.cell, given
+        projection = private_apis.new_graph("project")
+        with projection.as_default(), _nothing_assigned():
+            weights, inputs, masks = _placeholders((self._weights, given.inputs, given.drops[0]))
+            with cell.constant_weights(weights) as scope, cell.explained():
+                x = tf.identity(cell.project(inputs, masks, self.training))
+        if any(_place(v, cell.weights) is not None for v in scope.assigned):
+            raise NotImplementedError(
+                f"`{type(cell).__name__}.project` assigns a weight, {scope.assigned[0].path}: do "
+                f"it in `update`, which is run step by step. {CONTRACT}"
+            )
+        self.random_projection = _outside(projection)
+        self.dependent_projection = rowwise.fault(projection, [inputs, *(masks or ())])
+        self.x_size = x.shape[-1]
 
-        found, self.projects = traced(self._look_at_project, weights, inputs, input_masks)
-        x, *of_weights = found
-        self.projected = [k for k, g in enumerate(of_weights) if g is not None and self.projects]
-        x, self.x_size = tf.TensorSpec(x.shape, x.dtype), x.shape[-1]
-        _, self.repeatable = traced(self._look, weights, x, states, mask, drops)
-        self.widths = self._widths(input_masks, drops)
+        graph, calls, astray = private_apis.new_graph("update"), [], []
+        self._x = tf.TensorSpec((given.inputs.shape[0], self.x_size), x.dtype)
+        with graph.as_default(), _nothing_assigned():
+            weights, x, given = _placeholders((self._weights, self._x, given))
+            multiply, multiplied = cell.dot(given.drops[1]), []
 
-    def _look_at_project(self, weights, inputs, masks):
-        dx = tf.ones_like(self.project(weights, inputs, masks))
-        return [dx, *self.project_backward(weights, inputs, masks, dx)[1]]
+            def dot(a, kernel, gates=None):
+                p = multiply(a, kernel, gates)
+                multiplied.append(kernel)
+                if _whole(a):
+                    return p
+                here = tf.compat.v1.get_default_graph() is graph
+                (calls if here else astray).append((a, kernel, gates, p))
+                return p
 
-    def _look(self, weights, x, states, mask, drops):
-        with self.cell.constant_weights(weights):
-            new, kept = self.forward(x, states, mask, drops)
-            dx, _, direct, calls = self.backward(x, states, mask, drops, kept, weights, new)
-        self.direct = [k for k, gradient in enumerate(direct) if gradient is not None]
-        for (a, kernel, gates, dp), p in zip(calls, kept):
-            places = _place(a, states), _place(kernel, self.cell.weights)
-            self.products.append(Product(*places, gates, a.shape[-1], p.shape[-1], dp is dx))
+            with cell.constant_weights(weights) as scope:
+                new = cell.new_states(x, given.states, dot, given.constants)
+            new = [tf.identity(n) for n in new]
+        recurrent = getattr(cell, "recurrent_kernel", None)
+        if given.drops[1] and not any(k is recurrent for k in multiplied):
+            raise ValueError(
+                f"`{type(cell).__name__}` has `recurrent_dropout`, and `update` multiplies by no "
+                "`self.recurrent_kernel` with `dot`, which is what applies it: write "
+                f"`dot(h, self.recurrent_kernel)`, or leave `recurrent_dropout` at 0. {CONTRACT}"
+            )
+        added = _added(x, [p for *_, p in calls])
+        self.products = []
+        for (a, kernel, gates, p), is_added in zip(calls, added):
+            weight = _place(kernel, cell.weights)
+            weight = _place(kernel, weights) if weight is None else weight
+            state = _place(a, given.states)
+            sizes = a.shape[-1], p.shape[-1]
+            self.products.append(Product(state, weight, gates, *sizes, is_added))
+        self.assigned = sorted({_place(v, cell.weights) for v in scope.assigned} - {None})
+        integers = [k for k, s in enumerate(given.states) if not s.dtype.is_floating]
+        if self.assigned:
+            self.outside = f"it assigns {cell.weights[self.assigned[0]].path}"
+        elif astray:
+            self.outside = "it calls `dot` inside of a condition or a loop"
+        elif integers:
+            self.outside = f"its state {integers[0]} is not floating"
+        else:
+            self.outside = _outside(graph)
+            if scope.assigned and not self.outside:
+                self.outside = f"it assigns {scope.assigned[0].path}"
+        of_rows = [x, *(t for t in tf.nest.flatten(given[1:]) if t is not None)]
+        self.dependent = rowwise.fault(graph, of_rows)
+        if self.assigned:
+            self.dependent = self.outside
+        written = [g.as_graph_def() for g in (projection, graph)]
+        self.operations = {
+            node.op
+            for g in written
+            for nodes in (g.node, *(f.node_def for f in g.library.function))
+            for node in nodes
+        }
+        written = [g.SerializeToString(deterministic=True) for g in written]
+        self.key = (self.training, *written, tuple(self.products), tuple(n.name for n in new))
+
+    # --- Which weights are used, and how -------------------------------------------------
+
+    @functools.cached_property
+    def gradients(self) -> "Gradients":
+        """What is known of the vector-Jacobian product before it runs."""
+        given = self._given
+        projection = private_apis.new_graph("project_gradient")
+        with projection.as_default():
+            w, inputs, masks = _placeholders((self._weights, given.inputs, given.drops[0]))
+            dx = tf.ones_like(self.project(w, inputs, masks))
+            of_weights = self.project_backward(w, inputs, masks, dx)[1]
+        projected = [k for k, g in enumerate(of_weights) if g is not None and self.projects]
+        graph = private_apis.new_graph("update_gradient")
+        with graph.as_default():
+            w, x, given = _placeholders((self._weights, self._x, given))
+            new, kept = self.forward(x, w, given)
+            found = self.backward(x, w, range(len(w)), given, kept, new)
+        direct = [k for k, gradient in enumerate(found.weights) if gradient is not None]
         hoisted = {p.weight for p in self.products if p.weight is not None}
-        self.used = sorted(hoisted.union(self.direct, self.projected))
+        used = sorted(hoisted.union(direct, projected))
+        operations = {op.type for g in (projection, graph) for op in g.get_operations()}
+        return Gradients(direct, used, operations | self.operations)
 
-    def _widths(self, input_masks, state_masks):
+    @property
+    def projects(self) -> bool:
+        """Whether `project` is run in each step, and not once for all."""
+        return self.random_projection is None and self.dependent_projection is None
+
+    @functools.cached_property
+    def widths(self) -> dict[int, list[int]]:
+        """For a weight's place, the widths of the blocks of columns that it is used in."""
         weights, edges = self.cell.weights, defaultdict(set)
         for p in self.products:
             if p.weight is not None and p.gates:
                 edges[p.weight].update(gate * self.cell.units for gate in p.gates)
-        for name, masks in (("kernel", input_masks), ("recurrent_kernel", state_masks)):
+        for name, masks in zip(("kernel", "recurrent_kernel"), self._given.drops):
             place = _place(getattr(self.cell, name, None), weights)
             if place is not None and masks and len(masks) > 1:  # each is for a gate
                 width = weights[place].shape[-1] // len(masks)
@@ -104,6 +195,8 @@ class Step:
             for k, w in enumerate(weights)
         ]
 
+    # --- Running it ----------------------------------------------------------------------
+
     def project(self, weights, inputs, masks):
         if not self.projects:
             return inputs
@@ -112,79 +205,197 @@ class Step:
 
     def project_backward(self, weights, inputs, masks, dx):
         """Returns: (the inputs' gradient, those of `weights`)."""
-        return _vjp(lambda i, w: self.project(w, i, masks), (inputs, weights), dx)
+        return vjp(lambda i, w: self.project(w, i, masks), (inputs, weights), dx)
 
-    def forward(self, x, states, mask, drops):
+    def forward(self, x, weights, given: Given):
         """Returns: (the new states, what `dot` returned each time)."""
-        multiply, kept = self.cell.dot(drops), []
+        multiply, kept = self.cell.dot(given.drops[1]), []
 
         def dot(a, kernel, gates=None):
-            kept.append(multiply(a, kernel, gates))
-            return kept[-1]
+            product = multiply(a, kernel, gates)
+            if not _whole(a):
+                kept.append(product)
+            return product
 
-        return masked_update(self.cell, x, states, mask, dot), kept
+        with self.cell.constant_weights(weights):
+            return masked_update(self.cell, x, given, dot), kept
 
-    def backward(self, x, states, mask, drops, kept, weights, ds):
-        """Returns: (dx, the states' gradients, those of `weights`, the calls of `dot`).
+    def backward(self, x, weights, direct, given: Given, kept, ds) -> "Backward":
+        """The vector-Jacobian product with `ds`, the gradients of the new states.
 
-        A call is (what was multiplied, kernel, gates, the gradient of the product).
+        Args:
+            direct: The places of the weights whose gradients are wanted here: through all
+                but `dot`.
+            kept: What `forward` returned as such.
         """
-        multiply, calls, kept = self.cell.dot(drops), [], iter(kept)
+        multiply, operands, left = self.cell.dot(given.drops[1]), [], None
 
+        # The product is an argument of its own: so its gradient is found also where what was
+        # multiplied has none. (A weight's is left for later.)
         def dot(a, kernel, gates=None):
-            product = next(kept)
-            call = [a, kernel, gates, tf.zeros_like(product)]
-            calls.append(call)
+            if _whole(a):
+                return multiply(a, kernel, gates)
+            operands.append(a)
+            known, product = next(left)
+            hoisted = known.weight is not None
 
             @tf.custom_gradient
-            def looked_up(a, kernel):
+            def looked_up(product, *factors):
                 def gradient(dp):
-                    call[-1] = dp
-                    return _vjp(lambda a, k: multiply(a, k, gates), (a, kernel), dp)
+                    def again(a, k=kernel):
+                        with self.cell.constant_weights(weights):
+                            return multiply(a, k, gates)
+
+                    return dp, *vjp(again, factors, dp)
 
                 return tf.identity(product), gradient
 
-            @tf.custom_gradient
-            def looked_up_by_weight(a):
-                def gradient(dp):  # for `a` alone: the weight's is left for later
-                    call[-1] = dp
-                    return _vjp(lambda a: multiply(a, kernel, gates), (a,), dp)
+            return looked_up(product, a, *([] if hoisted else [tf.convert_to_tensor(kernel)]))
 
-                return tf.identity(product), gradient
+        _, states, constants = given.differentiable
+        arguments = x, states, [weights[k] for k in direct], constants, list(kept)
 
-            if _place(kernel, self.cell.weights) is None:
-                return looked_up(a, kernel)
-            return looked_up_by_weight(a)
+        def step(x, states, of_direct, constants, kept):
+            nonlocal left
+            left = zip(self.products, kept)
+            own = dict(zip(direct, of_direct))
+            with self.cell.constant_weights([own.get(k, w) for k, w in enumerate(weights)]):
+                of_step = given.replaced(None, states, constants)
+                return masked_update(self.cell, x, of_step, dot)
 
-        arguments = x, states, weights
-        gradients = _vjp(lambda x, s, _: masked_update(self.cell, x, s, mask, dot), arguments, ds)
-        dx, before = tf.nest.map_structure(
-            lambda g, like: tf.zeros_like(like) if g is None else g, gradients[:2], arguments[:2]
+        dx, ds, of_weights, of_constants, dps = vjp(step, arguments, ds)
+
+        def dense(gradients, like):
+            return [tf.zeros_like(y) if g is None else g for g, y in zip(gradients, like)]
+
+        return Backward(
+            dense([dx], [x])[0],
+            dense(ds, given.states),
+            of_weights,
+            dense(of_constants, constants),
+            operands,
+            dense(dps, kept),
         )
-        return dx, before, gradients[2], calls
 
     def hoisted(self, weights, drops, operands, dps):
         """The gradients of `weights` through `dot`: each one product over all steps."""
         multiply = self.cell.dot(drops)
         calls = [
-            (a, self.cell.weights[p.weight], p.gates, dp)
+            (a, p.weight, p.gates, dp)
             for p, a, dp in zip(self.products, operands, dps)
             if p.weight is not None
         ]
 
         def products(*weights):
             with self.cell.constant_weights(weights):
-                return [multiply(a, kernel, gates) for a, kernel, gates, _ in calls]
+                variables = self.cell.weights
+                return [multiply(a, variables[k], gates) for a, k, gates, _ in calls]
 
-        return _vjp(products, weights, [dp for *_, dp in calls])
+        return vjp(products, weights, [dp for *_, dp in calls])
 
 
-def _vjp(function, arguments, dy):
-    """The gradients of `function(*arguments)`'s result, weighted by `dy`; None for no path."""
-    with tf.GradientTape() as tape:
-        tape.watch(arguments)
-        y = function(*arguments)
-    return tape.gradient(y, arguments, dy)
+class Gradients(NamedTuple):
+    """Which gradients a step has.
+
+    Attributes:
+        direct: The places, in the list of weights, of those used outside of `dot`.
+        used: Of those, of those used in it, and of those that `project` uses.
+        operations: The types of the operations that step and gradients are made of.
+    """
+
+    direct: list[int]
+    used: list[int]
+    operations: set[str]
+
+
+class Backward(NamedTuple):
+    """What `Step.backward` finds.
+
+    Attributes:
+        x, states, weights, constants: Their gradients; of the weights asked for, in their
+            order; of the constants that are floating.
+        operands: What each `dot` multiplied.
+        products: The gradients of what each returned.
+    """
+
+    x: tf.Tensor
+    states: list[tf.Tensor]
+    weights: list[tf.Tensor | None]
+    constants: list[tf.Tensor]
+    operands: list[tf.Tensor]
+    products: list[tf.Tensor]
+
+
+def _one_step(given: Given, rows: int | None) -> Given:
+    """What a single step is given, as specs for so many rows."""
+    inputs, mask = given.inputs, given.mask
+    one = given._replace(
+        inputs=tf.TensorSpec((rows, inputs.shape[-1]), inputs.dtype),
+        mask=None if mask is None else tf.TensorSpec((rows,), mask.dtype),
+    )
+    return one.map_rows(lambda t: tf.TensorSpec((rows, *t.shape[1:]), t.dtype))
+
+
+def _placeholders(specs):
+    return tf.nest.map_structure(
+        lambda s: None if s is None else tf.compat.v1.placeholder(s.dtype, s.shape), specs
+    )
+
+
+def _nothing_assigned():
+    """A scope in which assigning a variable is without effect: so that a look leaves no trace."""
+    return keras.StatelessScope(initialize_variables=False)
+
+
+def _outside(graph):
+    """Why what a graph computes depends on something other than its arguments; or None."""
+    stateful = [op for op in graph.get_operations() if op.op_def.is_stateful]
+    if stateful or graph.captures:
+        for op in graph.get_operations():
+            if "Random" in op.type:
+                return f"it draws random numbers ({op.name})"
+    for external, _ in graph.captures:
+        what = "variable" if external.dtype == tf.resource else "tensor"
+        name = getattr(external, "name", "")
+        return (
+            f"it reads a {what} from outside that is neither a weight of its own nor among its "
+            f"`constants` {name}".strip()
+        )
+    for op in stateful:
+        return f"it does more than compute: {op.type} ({op.name})"
+    return None
+
+
+def _added(x, products):
+    """Of each product, whether it is but added to x: x + p, then the sum + another p, and so on.
+
+    Then the backward pass can do with the sum, and 0 for p. It cannot if x or p is used in any
+    other way, with or without a gradient.
+    """
+    names = {p.name: k for k, p in enumerate(products)}
+    added = [False] * len(products)
+    total = x
+    while True:
+        readers = total.consumers()
+        if len(readers) != 1 or readers[0].type not in ("AddV2", "Add"):
+            return added
+        (sum_,) = readers
+        other = [y for y in sum_.inputs if y.name != total.name]
+        if len(other) != 1 or other[0].name not in names:
+            return added
+        (p,) = other
+        place = names[p.name]
+        if len(p.consumers()) != 1 or not p.shape.is_compatible_with(total.shape):
+            return added
+        if p.shape.rank != total.shape.rank or p.shape[-1] != total.shape[-1]:
+            return added
+        added[place] = True
+        total = sum_.outputs[0]
+
+
+def _whole(a):
+    """Whether a product is left as it is: of a tensor that is not (batch, columns)."""
+    return a.shape.rank != 2
 
 
 def _place(x, among):

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from layers import checks
+from layers.exchange import checks
 from recipes.common.cells import CELLS
 
 MOST_STEPS = 2**16  # of all chunks of a request to the export, so that its memory is bounded

@@ -9,6 +9,8 @@ import numpy as np
 
 matplotlib.use("Agg")  # no window: a recipe runs anywhere
 import matplotlib.pyplot as plt
+from adjustText import adjust_text
+from matplotlib.ticker import MaxNLocator
 
 
 def curves(path: Path, history: dict[str, list[float]], best_epoch: int) -> None:
@@ -20,7 +22,8 @@ def curves(path: Path, history: dict[str, list[float]], best_epoch: int) -> None
         axis.plot(epochs, history[name], marker="o", label="training")
         axis.plot(epochs, history[f"val_{name}"], marker="o", label="validation")
         axis.axvline(best_epoch, color="grey", linestyle=":", label="kept")
-        axis.set(xlabel="epoch", title=name)
+        axis.set(xlabel="epoch", ylabel=name)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.legend()
     _save(figure, path)
 
@@ -89,20 +92,25 @@ def cells(path: Path, table: list[dict], title: str) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(13, 4), sharey=True)
     place = np.arange(len(table))
     costs = [("parameters",), ("multiply_adds", "pointwise"), ("inference_ms", "training_ms")]
+    labels = {
+        "multiply_adds": "multiply-adds",
+        "inference_ms": "inference",
+        "training_ms": "training",
+    }
     titles = ["parameters", "operations a step", "milliseconds a batch"]
     for axis, names, what in zip(axes, costs, titles):
         for k, name in enumerate(names):
             high = 0.8 / len(names)
-            bars = axis.barh(
-                place + high * k, [row[name] for row in table], high, label=name.replace("_", " ")
-            )
-            axis.bar_label(bars, fmt="{:,.4g}" if "ms" in name else "{:,.0f}", fontsize=7)
-        axis.set_title(what)
-        axis.margins(x=0.2)
-        axis.locator_params(axis="x", nbins=4)
+            middle = place + high * (k - (len(names) - 1) / 2)
+            counts = [row[name] for row in table]
+            bars = axis.barh(middle, counts, high, label=labels.get(name, name))
+            axis.bar_label(bars, fmt="{:,.3g}" if "ms" in name else "{:,.0f}", padding=2)
+        axis.set_xlabel(what)
+        axis.margins(x=0.25)
+        axis.set_xticks([])  # the bars have their numbers
         if len(names) > 1:
-            axis.legend()
-    axes[0].set_yticks(place + 0.2, [row["cell"] for row in table])
+            axis.legend(loc="upper right")
+    axes[0].set_yticks(place, [row["cell"] for row in table])
     axes[0].invert_yaxis()
     figure.suptitle(title)
     _save(figure, path)
@@ -115,40 +123,58 @@ def gradient_flow(path: Path, found: dict) -> None:
         found: What `recipes/gradient_flow.py` writes to metrics.json.
     """
     figure, axes = plt.subplots(3, 2, figsize=(13, 15))
-    names = list(found["contenders"])
-    colours = {name: f"C{k}" for k, name in enumerate(names)}
+    colours = {name: f"C{k}" for k, name in enumerate(found["contenders"])}
 
     for axis, when in zip(axes[0], ("at the start", "trained")):
         for name, norms in found["gradient"].items():
             axis.plot(*zip(*norms[when]), color=colours[name], label=name)
-        axis.set(title=f"gradient over time, adding, {when}", yscale="log", ylim=(1e-12, 1e6))
+        axis.set(title=f"Gradient over time, {when} (adding)", yscale="log", ylim=(1e-12, 1e6))
         axis.set(xlabel="T − t, steps back", ylabel="‖∂s_T / ∂s_t‖")
     for axis, task in zip(axes[1], ("adding", "copying")):
-        for name, scores in found[task].items():
-            shares = [np.nan if s["share"] is None else s["share"] for s in scores.values()]
-            axis.plot(list(scores), shares, marker="o", color=colours[name], label=name)
-        axis.axhline(found["solved_below"], color="grey", linestyle=":", label="solved below")
-        axis.set(title=f"{task}: loss, as a share of the loss without memory", yscale="log")
-        axis.set(xlabel="length" if task == "adding" else "pause", xticks=list(scores))
+        _scores(axis, found[task], colours, found["solved_below"])
+        axis.set(title=f"What is learned: {task}")
+        axis.set(xlabel="steps" if task == "adding" else "pause, steps")
     for name, clipped in found["clipping"].items():
-        for when, line in (("clipped", "-"), ("not clipped", ":")):
+        for when, style in (("clipped", "o-"), ("not clipped", "s:")):
             label = name if when == "clipped" else None
             norms = clipped[when]["gradient_norms"]
-            axes[2, 0].plot(*zip(*norms), line, color=colours[name], label=label)
-    axes[2, 0].set(title="gradient of the weights, adding; dotted: without clipping")
-    axes[2, 0].set(xlabel="training steps", ylabel="largest norm, before clipping", yscale="log")
-    for k, (name, gates) in enumerate(found["gates"].items()):
+            axes[2, 0].plot(*zip(*norms), style, markersize=3, color=colours[name], label=label)
+    axes[2, 0].set(title="Gradient of the weights (adding); dotted: not clipped", yscale="log")
+    axes[2, 0].set(xlabel="training steps", ylabel="largest norm, before clipping")
+    for name, gates in found["gates"].items():
         for gate, marker in zip(gates, "osd"):
             low, high = gates[gate]["below 0.1 by unit"], gates[gate]["above 0.9 by unit"]
-            style = {"color": f"C{k}", "marker": marker, "alpha": 0.6}
+            style = {"color": colours[name], "marker": marker, "alpha": 0.6}
             axes[2, 1].scatter(high, low, label=f"{name}, {gate}", **style)
     axes[2, 1].plot([0, 1], [1, 0], color="grey", linewidth=0.5)
-    axes[2, 1].set(title="saturation, each unit's gate a dot (Karpathy et al. 2015)")
+    axes[2, 1].set(title="Trained gates, each unit a dot (Karpathy et al. 2015)")
     axes[2, 1].set(xlabel="share of steps above 0.9 (open)", ylabel="below 0.1 (shut)")
     for axis in axes.flat:
         axis.legend(fontsize=8)
     figure.suptitle(found["title"])
     _save(figure, path)
+
+
+def _scores(axis, scores: dict, colours: dict, solved_below: float) -> None:
+    """Losses by length, one beside the other where they are alike; a cross has diverged."""
+    lengths = list(next(iter(scores.values())))
+    for k, (name, of_name) in enumerate(scores.items()):
+        places = np.arange(len(lengths)) + 0.08 * (k - (len(scores) - 1) / 2)
+        shares = [np.nan if s["share"] is None else s["share"] for s in of_name.values()]
+        axis.plot(places, shares, "o-", color=colours[name], label=name)
+        lost = np.isnan(shares)
+        top = np.ones(lost.sum())  # at the axis's upper end, whatever the losses are
+        above = axis.get_xaxis_transform()
+        axis.plot(places[lost], 0.97 * top, "x", color=colours[name], transform=above)
+    axis.axhline(solved_below, color="grey", linestyle=":", label="solved below")
+    if not any(s["solved"] for of_name in scores.values() for s in of_name.values()):
+        axis.text(
+            0.5, 0.5, "No one has solved it yet:\ntoo early to compare", transform=axis.transAxes,
+            ha="center", va="center", bbox={"facecolor": "white", "edgecolor": "grey"},
+        )  # fmt: skip
+    axis.set(yscale="log", ylabel="loss, as a share of the loss without memory")
+    axis.set(xticks=range(len(lengths)), xlim=(-0.5, len(lengths) - 0.5))
+    axis.set_xticklabels(lengths)
 
 
 def similarities(path: Path, matrices: dict[str, np.ndarray], words: list[str]) -> None:
@@ -160,27 +186,30 @@ def similarities(path: Path, matrices: dict[str, np.ndarray], words: list[str]) 
         axis.set_xticks(range(len(words)), words, rotation=90)
         axis.set_yticks(range(len(words)), words)
         axis.set_title(title)
-    figure.colorbar(image, label="cosine similarity")
+    figure.colorbar(image, ax=axes, label="cosine similarity")
     _save(figure, path)
 
 
 def word_map(
     path: Path, points: np.ndarray, words: list[str], groups: list[int], names: list[str]
 ) -> None:
-    """Words at their (words, 2) `points`, coloured by group; what names a group is in bold."""
+    """Words at their (words, 2) `points`, coloured by group; `names`, one a group, in bold."""
     figure, axis = plt.subplots(figsize=(12, 9))
-    colours = plt.get_cmap("tab20")
-    for (x, y), word, group in zip(points, words, groups):
-        chosen = word == names[group]
-        axis.plot(x, y, ".", color=colours(group % 20))
-        axis.annotate(word, (x, y), color=colours(group % 20), fontsize=11 if chosen else 8,
-                      fontweight="bold" if chosen else "normal")  # fmt: skip
-    axis.set(xticks=[], yticks=[], title="words and their neighbours, by t-SNE")
+    colours = [plt.get_cmap("tab10" if len(names) <= 10 else "tab20")(g % 20) for g in groups]
+    axis.scatter(*points.T, c=colours, s=12)
+    labels = []
+    for (x, y), word, colour in zip(points, words, colours):
+        style = {"fontsize": 12, "fontweight": "bold"} if word in names else {"fontsize": 8}
+        labels.append(axis.text(x, y, word, color=colour, **style))
+    axis.set(xticks=[], yticks=[], title="Words and their neighbours, by t-SNE")
+    axis.margins(0.08)
+    # Moves labels apart, each bound to its point by a line.
+    adjust_text(labels, *points.T, ax=axis, arrowprops={"arrowstyle": "-", "color": "lightgrey"})
     _save(figure, path)
 
 
 def _save(figure, path: Path) -> None:
-    figure.tight_layout()
+    figure.set_layout_engine("constrained")
     beside = path.with_name(f".writing-{path.name}")
     figure.savefig(beside, dpi=120, format="png")
     plt.close(figure)

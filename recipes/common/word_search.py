@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from layers import checks
+from layers.exchange import checks
 from recipes.common.vector_tables import ngrams
 
 FREQUENT = 30_000  # answers are among so many most frequent words

@@ -12,7 +12,7 @@ The kernels hold the gates in this order: i, g, o.
 import keras
 from keras import ops
 
-from layers.lstm import LSTMCell
+from layers.cells.lstm import LSTMCell
 from layers.rnn import CellLayer
 
 

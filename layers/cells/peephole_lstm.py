@@ -11,7 +11,7 @@ h_t = o_t ⊙ tanh(c_t)
 import keras
 from keras import ops
 
-from layers.lstm import LSTMCell
+from layers.cells.lstm import LSTMCell
 from layers.rnn import CellLayer
 
 

@@ -11,7 +11,7 @@ is that probability, its mean.
 import keras
 from keras import ops
 
-from layers.lstm import LSTMCell
+from layers.cells.lstm import LSTMCell
 from layers.rnn import CellLayer
 
 

@@ -12,7 +12,7 @@ The paper's β of the first two would only add to b.
 import keras
 from keras import ops
 
-from layers.lstm import LSTMCell
+from layers.cells.lstm import LSTMCell
 from layers.rnn import CellLayer
 
 

@@ -17,7 +17,8 @@ import tensorflow as tf
 from keras import layers as k
 from keras import ops
 
-from layers import checks
+from layers import private_apis
+from layers.exchange import checks
 from layers.rnn import RNN
 
 # What treats each step by itself: layers, and operations of `keras.ops` by their names …
@@ -44,7 +45,8 @@ def streaming_model(model: keras.Model, mask: str | None = None) -> keras.Model:
     """`model`, with the states of its recurrent layers as inputs and outputs.
 
     It shares the weights of `model`. Time is the second axis of its inputs, but for numbers
-    of a fixed size, (batch, features): these are the same for each step.
+    of a fixed size, (batch, features), and for inputs that only `constants` of recurrent layers
+    are made of: these are the same for each step.
 
     Args:
         model: A functional or sequential model, its recurrent layers of this package.
@@ -66,13 +68,18 @@ def streaming_model(model: keras.Model, mask: str | None = None) -> keras.Model:
             f"`{model.name}` ({type(model).__name__}) can't stream: only a functional or a built "
             "sequential model says how its layers are connected."
         )
-    inputs = {x.name: _any_length(x) for x in model.inputs}
     recurrent = [layer for layer in model.layers if isinstance(layer, RNN)]
+    whole = _only_of_constants(model, recurrent)
+    inputs = {x.name: _streamed(x, id(x) in whole) for x in model.inputs}
     states = {layer.name: _state_inputs(layer) for layer in recurrent}
     real = None if mask is None else keras.Input((None,), dtype="bool", name=mask)
     new_states = {}
     # What is known of tensors: one value for each step, or one that changes with each chunk.
-    each_step = {id(x) for x, old in zip(inputs.values(), model.inputs) if _has_time(old)}
+    each_step = {
+        id(x)
+        for x, old in zip(inputs.values(), model.inputs)
+        if _has_time(old) and id(old) not in whole
+    }
     so_far = set()
 
     def call(layer, *args, **kwargs):
@@ -86,6 +93,9 @@ def streaming_model(model: keras.Model, mask: str | None = None) -> keras.Model:
             if layer.name in new_states:
                 raise _refusal(layer, "it is called twice, and has one set of states")
             arguments = inspect.signature(layer.call).bind(*args, **kwargs).arguments
+            constants = {id(c) for c in arguments.get("constants") or ()}
+            if constants & (each_step | so_far):
+                raise _refusal(layer, "its `constants` are made of what streams")
             outputs, last = _go_on(layer, arguments, states[layer.name], real)
             new_states[layer.name] = last
             first, *rest = keras.tree.flatten(outputs)
@@ -176,8 +186,20 @@ def _has_time(x):
     return len(x.shape) > 2 or (len(x.shape) == 2 and (tokens or x.shape[1] is None))
 
 
-def _any_length(x):
-    shape = (None, *x.shape[2:]) if _has_time(x) else x.shape[1:]
+def _only_of_constants(model, recurrent):
+    """The inputs that `constants` are made of and nothing that is read step by step."""
+    calls = [
+        (inspect.signature(layer.call).bind(*args, **kwargs).arguments)
+        for layer in recurrent
+        for args, kwargs in private_apis.calls_of(layer)
+    ]
+    constants = private_apis.made_of([c for call in calls for c in call.get("constants") or ()])
+    sequences = private_apis.made_of([call["sequences"] for call in calls])
+    return {id(x) for x in constants} - {id(x) for x in sequences}
+
+
+def _streamed(x, whole):
+    shape = (None, *x.shape[2:]) if _has_time(x) and not whole else x.shape[1:]
     return keras.Input(shape, dtype=x.dtype, name=x.name)
 
 
@@ -217,7 +239,9 @@ def _go_on(layer, arguments, states, real):
         name=layer.name,
     )
     nested = keras.tree.pack_sequence_as(list(layer.state_size), states)
-    output, *last = run(sequences, initial_state=nested, mask=mask)
+    constants = arguments.get("constants")
+    further = {"constants": constants} if constants else {}
+    output, *last = run(sequences, initial_state=nested, mask=mask, **further)
     if mask is not None and not layer.zero_output_for_mask:
         # Until a step counts, the output repeats the one before the chunk: the first state.
         (before, *_) = keras.tree.flatten(nested[-1]) if _stacked(layer) else states

@@ -9,7 +9,7 @@ import keras
 from keras import initializers
 
 from layers.cell import positive_integer
-from layers.lstm import LSTMCell
+from layers.cells.lstm import LSTMCell
 from layers.rnn import CellLayer
 
 

@@ -1,0 +1,174 @@
+"""Checks and times the layers where there is a GPU.
+
+    python benchmarks/gpu.py
+
+First the numbers: outputs and gradients of all cells on the GPU beside those of a plain loop on
+the CPU in float64, with and without a mask, in all precisions. Then times of ours, Keras's (cuDNN
+where it has it, and XLA) and, where it is installed, PyTorch's, by turns; and of an exported
+model. Writes benchmarks/gpu.json, and says in one line what passed. Without a GPU it checks and
+times what the CPU has, at the smallest shape.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import keras
+import numpy as np
+import recurrence
+import tensorflow as tf
+from timing import by_turns, machine
+
+import layers
+
+GPU = bool(tf.config.list_logical_devices("GPU"))
+SHAPES = [*recurrence.SHAPES, (64, 512, 512, 1024)] if GPU else recurrence.SHAPES[:1]
+CELLS = {
+    "SimpleRNN": layers.SimpleRNN,
+    "LSTM": layers.LSTM,
+    "GRU": layers.GRU,
+    "GRU, update gate replaces": lambda n, **k: layers.GRU(n, update_gate="replace", **k),
+    "GRU, reset before": lambda n, **k: layers.GRU(n, reset_after=False, **k),
+    "PeepholeLSTM": layers.PeepholeLSTM,
+    "CoupledLSTM": layers.CoupledLSTM,
+    "ProjectedLSTM": lambda n, **k: layers.ProjectedLSTM(n, n // 2, **k),
+    "LayerNormLSTM": layers.LayerNormLSTM,
+    "IndRNN": layers.IndRNN,
+}
+# How far an output or a gradient may be off, as a share of the largest.
+TOLERANCES = {"float32": 1e-3, "mixed_float16": 3e-2, "mixed_bfloat16": 1e-1}
+
+
+def results(layer, x, mask):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x, mask=mask, training=True)
+        total = tf.reduce_sum(tf.sin(tf.cast(y, x.dtype)))
+    return y, *tape.gradient(total, [x, *[w.value for w in layer.trainable_weights]])
+
+
+def error(make, policy, masked):
+    """The largest error of an output or a gradient, as a share of the largest of its kind."""
+    batch, time, features, units = 19, 40, 8, 16
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.normal(size=(batch, time, features)))
+    mask = tf.constant(rng.random((batch, time)) < 0.7) if masked else None
+    exact = make(units, return_sequences=True, recurrence="loop", dtype="float64")
+    ours = make(units, return_sequences=True, dtype=policy)
+    with tf.device("CPU:0"):
+        exact.build(x.shape)
+        expected = results(exact, x, mask)
+    ours.build(x.shape)
+    ours.set_weights(exact.get_weights())
+    found = tf.function(results)(ours, tf.cast(x, "float32"), mask)
+    return max(
+        float(np.abs(np.asarray(a, "float64") - b).max() / np.abs(b).max())
+        for a, b in zip(found, expected, strict=True)
+    )
+
+
+def checks():
+    for name, make in CELLS.items():
+        for policy, most in TOLERANCES.items():
+            for masked in (False, True):
+                found = error(make, policy, masked)
+                case = f"{name}, {policy}{', mask' if masked else ''}"
+                print(f"{'ok  ' if found < most else 'OFF '} {case}: {found:.1e}", flush=True)
+                yield {"case": case, "error": found, "passed": found < most}
+
+
+def on_the_gpu(run):
+    def execute():
+        with tf.device("GPU:0" if GPU else "CPU:0"):
+            return run()
+
+    return execute
+
+
+def torch_runs(module, x):
+    device = "cuda" if GPU else "cpu"
+    module, x = module.to(device), recurrence.torch.tensor(x.numpy(), device=device)
+
+    def done(work):
+        def run():
+            work()
+            if GPU:
+                recurrence.torch.cuda.synchronize()
+
+        return run
+
+    def train():
+        module.zero_grad()
+        y, _ = module(x)
+        (y * y).sum().backward()
+
+    def infer():
+        with recurrence.torch.no_grad():
+            module(x)
+
+    return {"training": done(train), "inference": done(infer)}
+
+
+def times(rounds):
+    for shape in SHAPES:
+        for kind in ("SimpleRNN", "LSTM", "GRU", "Bidirectional LSTM", "custom cell"):
+            ours, kerass, x = recurrence.pair(kind, shape)
+            work = {
+                "training": {
+                    "ours": recurrence.training_step(ours, x),
+                    "keras": recurrence.training_step(kerass, x),
+                    "keras XLA": recurrence.training_step(kerass, x, xla=True),
+                },
+                "inference": {
+                    "ours": recurrence.inference(ours, x),
+                    "keras": recurrence.inference(kerass, x),
+                    "keras XLA": recurrence.inference(kerass, x, xla=True),
+                },
+            }
+            make = recurrence.KINDS[kind][2] if recurrence.torch else None
+            if make:
+                for name, run in torch_runs(make(shape[2], shape[3]), x).items():
+                    work[name]["torch"] = run
+            with tempfile.TemporaryDirectory() as folder:
+                work["exported"] = {"ours": recurrence.exported(ours, x, f"{folder}/ours")}
+                work["exported"]["keras"] = recurrence.exported(kerass, x, f"{folder}/keras")
+                for name, candidates in work.items():
+                    candidates = {n: on_the_gpu(run) for n, run in candidates.items()}
+                    found = by_turns(candidates, [()] * rounds, rehearse=True)
+                    ms = {n: round(statistics.median(t), 2) for n, t in found.items()}
+                    print(f"{name:10s} {kind:18s} {shape}: {ms}", flush=True)
+                    yield {"work": name, "kind": kind, "shape": shape, "ms": ms}
+            keras.backend.clear_session()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each candidate")
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("gpu.json"))
+    arguments = parser.parse_args()
+    details = tf.config.experimental.get_device_details
+    devices = [details(d)["device_name"] for d in tf.config.list_physical_devices("GPU")]
+    devices = devices or ["no GPU"]
+    found = {
+        "machine": machine(),
+        "devices": devices,
+        "date": datetime.date.today().isoformat(),
+        "checks": list(checks()),
+        "times": list(times(arguments.rounds)),
+    }
+    arguments.output.write_text(json.dumps(found, indent=1) + "\n")
+    passed = sum(c["passed"] for c in found["checks"])
+    print(f"{passed} of {len(found['checks'])} checks passed on {', '.join(devices)}")
+    sys.exit(passed < len(found["checks"]))
+
+
+if __name__ == "__main__":
+    main()

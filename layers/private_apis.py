@@ -1,0 +1,76 @@
+"""What this package takes from TensorFlow and Keras that they do not promise to keep.
+
+One function for each, with the reason; `tests/test_private_apis.py` fails when one goes away.
+"""
+
+import functools
+
+import tensorflow as tf
+from keras.src.random import seed_generator
+from tensorflow.python.framework import kernels
+from tensorflow.python.ops import control_flow_util
+
+
+def inside_xla() -> bool:
+    """Whether what is traced now is for a function that XLA compiles as a whole.
+
+    Nested compilation is refused by XLA, and what is compiled by the caller needs none.
+    """
+    graph = tf.compat.v1.get_default_graph()
+    return bool(control_flow_util.GraphOrParentsInXlaContext(graph))
+
+
+@functools.cache
+def xla_compiles(operation: str) -> bool:
+    """Whether XLA has a kernel for an operation of TensorFlow's, by its name.
+
+    Else a cell that contains the operation would fail where it runs, not where it is traced.
+    """
+    _start_xla()
+    found = kernels.get_registered_kernels_for_op(operation).kernel
+    return any(kernel.device_type == "XLA_CPU_JIT" for kernel in found)
+
+
+@functools.cache
+def _start_xla():
+    with tf.init_scope():  # its kernels are registered when it first compiles something
+        tf.function(lambda x: x + 1, jit_compile=True)(tf.constant(0))
+
+
+def make_global_seed() -> None:
+    """Makes Keras's global seed generator, which `keras.random` uses where it gets no `seed`.
+
+    Keras would make it, a variable, where a cell first draws: inside of a scope that has none.
+    """
+    with tf.init_scope():
+        seed_generator.global_seed_generator()
+
+
+def new_graph(name: str) -> tf.Graph:
+    """An empty graph like a `tf.function`'s, to trace a cell in without making it callable."""
+    return tf.__internal__.FuncGraph(name)
+
+
+def assign_now(variable, value) -> None:
+    """Assigns a Keras variable inside of a `keras.StatelessScope`, which would only note it."""
+    variable._direct_assign(value)
+
+
+def calls_of(layer):
+    """The (positional, keyword) arguments of each symbolic call of a layer of Keras's.
+
+    What feeds which argument is part of a model, and no public function tells it.
+    """
+    return [(node.arguments.args, node.arguments.kwargs) for node in layer._inbound_nodes]
+
+
+def made_of(tensors: list) -> list:
+    """The symbolic tensors, and all those that they were made of."""
+    found, left = {}, list(tensors)
+    while left:
+        x = left.pop()
+        if id(x) not in found:
+            found[id(x)] = x
+            history = x._keras_history
+            left.extend(history.operation._inbound_nodes[history.node_index].input_tensors)
+    return list(found.values())

@@ -1,0 +1,290 @@
+"""Which implementation runs a cell, and why: the facts of a call, then a plan for it.
+
+Each plan is a function of a `Call`, that says what runs, what gives the gradient, and whether
+the batch is cut; or, in a word, why it does not cover the call. The first that covers it is
+taken, and the plain loop covers all.
+"""
+
+import functools
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from layers import private_apis
+from layers.cell import Cell
+from layers.recurrence import cudnn, derived, fused, loop, programs, rows
+from layers.recurrence.given import Given
+from layers.recurrence.step import Step
+
+IMPLEMENTATIONS = ("loop", "derived", "compiled", "fused")
+
+
+@dataclass
+class Call:
+    """The facts of a call.
+
+    Attributes:
+        eager: Whether it runs now, and is not traced.
+        in_xla: Whether it is traced for a caller that XLA compiles as a whole.
+        on_gpu: Whether there is one.
+        alone: Whether nothing runs beside, such as another direction.
+    """
+
+    cell: Cell
+    training: bool
+    unroll: bool
+    return_sequences: bool
+    weights: list[tf.Tensor]
+    given: Given  # batch first
+    eager: bool
+    in_xla: bool
+    on_gpu: bool
+    alone: bool
+
+    @classmethod
+    def here(cls, cell, training, unroll, return_sequences, weights, given) -> "Call":
+        call = cls(
+            *(cell, training, unroll, return_sequences, weights, given),
+            eager=tf.executing_eagerly(),
+            in_xla=private_apis.inside_xla(),
+            on_gpu=there_is_a_gpu(),
+            alone=rows.may_cut(),
+        )
+        if call.eager:
+            _look_once(call)
+        return call
+
+    @functools.cached_property
+    def step(self) -> Step:
+        """What is known of the cell."""
+        return Step(self.cell, self.training, self.weights, self.given)
+
+    @property
+    def time_first(self) -> Given:
+        """The types and shapes that a recurrence is given."""
+        inputs, mask = self.given.inputs, self.given.mask
+
+        def turned(t):
+            return (
+                None
+                if t is None
+                else tf.TensorSpec((t.shape[1], t.shape[0], *t.shape[2:]), t.dtype)
+            )
+
+        return self.given._replace(
+            inputs=turned(inputs), mask=None if mask is None else turned(mask)
+        )
+
+    @property
+    def depends(self) -> str | None:
+        """Why rows may depend on each other."""
+        return self.step.dependent or self.step.dependent_projection
+
+    @property
+    def cuts(self) -> bool:
+        """Whether a batch may be cut in two."""
+        return self.alone and not (self.on_gpu or self.in_xla or self.depends)
+
+
+class Plan(NamedTuple):
+    """What runs.
+
+    Attributes:
+        name: One of `IMPLEMENTATIONS`.
+        run: Makes a function of (weights, given) batch first; its argument makes a recurrence,
+            time first, such a one (and is told whether a condition may be built).
+        what: In a few words.
+        instead_of: Why others that were tried before it do not cover the call.
+    """
+
+    name: str
+    run: Callable
+    what: str
+    instead_of: tuple[str, ...] = ()
+
+
+def plan(call: Call, asked: str | None) -> Plan:
+    """What runs: what was `asked` for, if it covers the call; else what is fast here."""
+    makers = {"loop": plain, "derived": own_backward, "compiled": by_xla, "fused": in_one}
+    order, refused = _order(call, asked), []
+    for name in order:
+        found = makers[name](call, asked)
+        if isinstance(found, Plan):
+            return found._replace(instead_of=tuple(refused))
+        refused.append(f"{name}: {found}")
+    raise AssertionError(order)
+
+
+def _order(call, asked):
+    """What to try, and in which order.
+
+    `benchmarks/recurrence.py` measures what stands behind it. A graph for inference may be
+    exported and has to run where XLA is not; so XLA is left to training, and to callers that
+    compile the whole of their function. (Who exports a layer that is called with
+    `training=True`, to draw dropout masks when it serves, has to ask for "derived".)
+    """
+    if call.eager or call.unroll:
+        return ["loop"]
+    if asked:
+        rest = ["derived"] if asked == "compiled" and call.training else []
+        return list(dict.fromkeys([asked, *rest, "loop"]))
+    if call.training:
+        on_cudnn = ["fused"] if call.on_gpu else []
+        return [*on_cudnn, *(["compiled"] if not call.in_xla else []), "derived", "loop"]
+    return ["loop"] if call.in_xla else ["fused", "loop"]
+
+
+def plain(call: Call, asked: str | None) -> Plan:
+    """A loop; in inference several steps at a time, which has the plain one's gradient."""
+    how = call.cell, call.training, call.return_sequences
+    if call.eager:
+        execute = loop.recurrence(*how, unroll=call.unroll)
+        what = "step by step, since it is called eagerly"
+        return Plan("loop", lambda batch_first: batch_first(execute, not call.training), what)
+    step, may_skip = call.step, not (call.training or call.in_xla)
+    one = loop.recurrence(*how, unroll=call.unroll, assigned=step.assigned)
+    if call.training or call.unroll or step.assigned or not step.projects:
+        what = "every step in the graph" if call.unroll else "a loop, a step at a time"
+        what += f" ({step.outside})" if step.outside else ""
+        return Plan("loop", lambda batch_first: batch_first(one, may_skip), what)
+    if call.given.inputs.shape[1] in range(1, loop.BLOCK + 1) and not call.in_xla:
+        fast, what = loop.recurrence(*how, unroll=True), "every step in the graph, for they are few"
+    else:
+        block = 1 if call.in_xla else loop.BLOCK
+        fast = loop.recurrence(*how, block=block)
+        what = f"a loop, {block} steps at a time" if block > 1 else "a loop, a step at a time"
+
+    def run(batch_first):
+        execute = batch_first(fast, may_skip)
+        if call.cuts:  # traced once for the whole and for both halves
+            execute = rows.in_halves(tf.function(execute, autograph=False))
+        if step.outside or call.in_xla:
+            return execute
+        # It has a gradient of its own, but eight steps at a time it is a large one.
+        return loop.differentiable(execute, batch_first(one, may_skip))
+
+    return Plan("loop", run, what + _rows(call))
+
+
+def own_backward(call: Call, asked: str | None) -> Plan | str:
+    """The derived backward pass, in a graph or in what the caller has XLA compile."""
+    step = call.step
+    if step.outside:
+        return step.outside
+    gradients = step.gradients
+    why_not = programs.refusal(gradients.operations) if call.in_xla else None
+    if why_not:
+        return why_not
+    loops = derived.loops_of(step, gradients, by_xla=call.in_xla)
+    passes = derived.passes(step, gradients, call.return_sequences, loops)
+    execute = derived.recurrence(step, call.return_sequences, passes)
+
+    def run(batch_first):
+        whole = batch_first(execute, False)
+        return rows.in_halves(whole, always=True) if call.cuts else whole
+
+    where = "within what the caller compiles" if call.in_xla else "without XLA"
+    return Plan("derived", run, f"a backward pass of its own, {where}" + _rows(call))
+
+
+def by_xla(call: Call, asked: str | None) -> Plan | str:
+    """What XLA compiles: the derived backward pass, and in inference the loop."""
+    if call.in_xla:
+        return own_backward(call, asked) if call.training else plain(call, asked)
+    step = call.step
+    if step.outside:
+        return step.outside
+    made = programs.training if call.training else programs.inference
+    found = made(step, call.return_sequences, call.weights, call.time_first)
+    if isinstance(found, str):
+        return found
+    if call.training:
+        passes, sizes = found
+        execute = derived.recurrence(step, call.return_sequences, passes)
+
+        def run(batch_first):
+            whole = batch_first(execute, False)
+            return whole if call.depends else rows.in_equal_parts(whole, call.cuts, sizes)
+
+        what = "a backward pass of its own, compiled by XLA"
+    else:
+
+        def run(batch_first):
+            whole = batch_first(found, True)
+            whole = rows.in_halves(whole) if call.cuts else whole
+            how = call.cell, call.training, call.return_sequences
+            return loop.differentiable(whole, batch_first(loop.recurrence(*how), True))
+
+        what = "a loop compiled by XLA"
+    return Plan("compiled", run, what + _rows(call))
+
+
+def in_one(call: Call, asked: str | None) -> Plan | str:
+    """An operation for all steps: cuDNN's in training, with its gradient; in inference also
+    TensorFlow's, with the plain loop's gradient."""
+    cell, drops = call.cell, call.given.drops
+    in_one_op = bool(cell.all_steps())
+    if not (in_one_op or cell.cudnn_mode):
+        return "no operation of TensorFlow's or cuDNN's does the steps of such a cell"
+    if call.in_xla:
+        return "XLA has no such operation"
+    if drops[1]:
+        return "recurrent dropout is on"
+    if call.training and call.on_gpu and cell.cudnn_mode:
+        own = cudnn.recurrence(cell, call.return_sequences, training=True)
+        what = f"cuDNN ({cell.cudnn_mode}), in training with its own gradient"
+        return Plan("fused", lambda batch_first: batch_first(own, False), what)
+    if drops[0]:
+        return "dropout is on"
+    looped, what = plain(call, None), []
+    if in_one_op:
+        few = "" if asked else f" below {fused.FEW} rows"
+        what.append(f"TensorFlow's operation for all steps{few}")
+    if cell.cudnn_mode:
+        what.append(f"cuDNN ({cell.cudnn_mode}) where it runs on a GPU")
+    if not (asked and in_one_op):
+        what.append(looped.what)
+
+    def run(batch_first):
+        execute = looped.run(batch_first)
+        if in_one_op:
+            fast = batch_first(fused.recurrence(cell, call.return_sequences), True)
+            execute = fast if asked else fused.for_few_rows(fast, execute)
+        if cell.cudnn_mode:
+            on_cudnn = batch_first(cudnn.recurrence(cell, call.return_sequences), True)
+            execute = cudnn.on_any_device(execute, on_cudnn)
+        one = loop.recurrence(cell, call.training, call.return_sequences)
+        return loop.differentiable(execute, batch_first(one, True))
+
+    return Plan("fused", run, "; else ".join(what))
+
+
+def _rows(call):
+    if call.cuts:
+        return f"; from {rows.FEW} rows on in two halves"
+    return f"; the batch whole ({call.depends})" if call.depends else ""
+
+
+def there_is_a_gpu() -> bool:
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
+def runs_on_cudnn(cell: Cell) -> bool:
+    """Whether cuDNN has this cell, and there is a GPU to run it."""
+    return bool(cell.cudnn_mode) and not cell.recurrent_dropout and there_is_a_gpu()
+
+
+_looked_at = weakref.WeakKeyDictionary()
+
+
+def _look_once(call):
+    """Finds out at the first eager call what a cell does that no loop can do."""
+    flat = [t for t in tf.nest.flatten(call.given[1:]) if t is not None]
+    kind = (call.training, *((t.shape.rank, t.dtype) for t in flat))
+    seen = _looked_at.setdefault(call.cell, set())
+    if kind not in seen:
+        _ = call.step
+        seen.add(kind)

@@ -1,0 +1,41 @@
+"""Fails when TensorFlow or Keras no longer has what `layers/private_apis.py` takes from them."""
+
+import keras
+import pytest
+import tensorflow as tf
+
+from layers import private_apis
+
+
+@pytest.mark.parametrize("xla", [False, True])
+def test_whether_the_caller_compiles_is_seen(xla):
+    seen = []
+    tf.function(lambda: seen.append(private_apis.inside_xla()), jit_compile=xla or None)()
+    assert set(seen) == {xla}
+    assert not private_apis.inside_xla()
+
+
+def test_which_operations_xla_compiles_is_known():
+    assert private_apis.xla_compiles("MatMul") and private_apis.xla_compiles("Tanh")
+    assert not private_apis.xla_compiles("StringLower")
+
+
+def test_the_global_seed_generator_is_made_before_it_is_used_in_a_scope():
+    keras.backend.clear_session()
+    private_apis.make_global_seed()
+    with keras.StatelessScope():
+        assert keras.random.normal((2,)).shape == (2,)
+
+
+def test_a_graph_to_trace_in_is_like_a_functions():
+    graph, outside = private_apis.new_graph("look"), tf.random.normal((200,))
+    with graph.as_default():
+        y = outside + 1
+    assert y.graph is graph and len(graph.captures) == 1
+
+
+def test_a_variable_is_assigned_inside_of_a_scope():
+    variable = keras.Variable(1.0)
+    with keras.StatelessScope():
+        private_apis.assign_now(variable, tf.constant(2.0))
+    assert variable.numpy() == 2

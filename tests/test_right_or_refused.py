@@ -1,0 +1,683 @@
+"""Cells and calls outside of the usual shape: right in every way to run them, or refused.
+
+What is expected comes from the equations, written out with TensorFlow or numpy, from finite
+differences, or is a number that was worked out by hand.
+"""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import layers
+from layers.recurrence import parts, rows
+
+FEATURES, UNITS = 3, 4
+WAYS = {
+    "eager": None,
+    "default": None,
+    "any size": None,
+    "XLA": None,
+    "loop": "loop",
+    "derived": "derived",
+    "compiled": "compiled",
+    "fused": "fused",
+}
+
+
+def cell_class(function, **more):
+    """A cell that is one function of (cell, x, h, dot), its only state h."""
+
+    def update(self, x, states, dot):
+        return (function(self, x, states[0], dot),)
+
+    return type("OwnCell", (layers.Cell,), {"gates": 1, "update": update, **more})
+
+
+def layer_of(cell_type, units=UNITS, features=FEATURES, way=None, **arguments):
+    cell = cell_type(units, dtype="float64", **arguments)
+    layer = layers.RNN(cell, return_sequences=True, recurrence=WAYS.get(way), dtype="float64")
+    layer.build((None, None, features))
+    rng = np.random.default_rng(0)
+    layer.set_weights([0.5 * rng.normal(size=w.shape) for w in layer.get_weights()])
+    return layer
+
+
+def called(way, function, *tensors):
+    """`function(*tensors)`: eagerly, in a graph that knows sizes or does not, or in XLA."""
+    if way == "eager":
+        return function(*tensors)
+
+    def shape(t):
+        free = way in ("any size", "derived")
+        return [None] * (t.shape.rank - 1) + [t.shape[-1]] if free else t.shape
+
+    specs = [tf.TensorSpec(shape(t), t.dtype) for t in tensors]
+    graph = tf.function(function, input_signature=specs, jit_compile=way == "XLA" or None)
+    return graph(*tensors)
+
+
+def gradients_of(layer, way, *tensors, training=True):
+    """Outputs, and the gradients of the tensors and all weights."""
+    weights = [w.value for w in layer.trainable_weights]
+
+    def results(x, *constants):
+        further = {"constants": list(constants)} if constants else {}
+        with tf.GradientTape() as tape:
+            tape.watch([x, *constants])
+            y = layer(x, training=training, **further)
+            total = tf.reduce_sum(tf.sin(y))
+        return y, *tape.gradient(total, [x, *constants, *weights], unconnected_gradients="zero")
+
+    return called(way, results, *tensors)
+
+
+def by_hand(step, layer, x, *constants):
+    """The same from the equations: h ← step(x U + b, h, W), differentiated by TensorFlow."""
+    kernel, recurrent, bias = weights = [tf.constant(w) for w in layer.get_weights()]
+    with tf.GradientTape() as tape:
+        tape.watch([x, *constants, *weights])
+        h, outputs = tf.zeros((x.shape[0], recurrent.shape[0]), x.dtype), []
+        for t in range(x.shape[1]):
+            h = step(x[:, t] @ kernel + bias, h, recurrent, *constants)
+            outputs.append(h)
+        y = tf.stack(outputs, 1)
+        total = tf.reduce_sum(tf.sin(y))
+    return y, *tape.gradient(total, [x, *constants, *weights], unconnected_gradients="zero")
+
+
+def assert_close(ours, expected):
+    for a, b in zip(ours, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9)
+
+
+def batch(rows, time=7, features=FEATURES, seed=1):
+    return tf.constant(np.random.default_rng(seed).normal(size=(rows, time, features)))
+
+
+@pytest.fixture(autouse=True)
+def short_parts(monkeypatch):
+    monkeypatch.setattr(parts, "KNOWN", 4)
+    monkeypatch.setattr(parts, "UNKNOWN", 4)
+
+
+# --- Gradients of steps of any shape -----------------------------------------------------------
+
+
+def one_hot(h):
+    return tf.one_hot(tf.argmax(h, -1), h.shape[-1], dtype=h.dtype)
+
+
+def in_a_condition(x, h, W, dot):
+    positive, negative = (lambda: tf.tanh(x + dot(h, W))), (lambda: tf.tanh(x - dot(h, W)))
+    return tf.cond(tf.reduce_sum(x) > 0, positive, negative)
+
+
+def read_again(x, h, W, dot):
+    p = dot(h, W)
+    return tf.tanh(x + p) / (1 + tf.abs(tf.stop_gradient(p)))
+
+
+def chosen_by_it(x, h, W, dot):
+    p = dot(h, W)
+    return tf.where(p < 0.1, tf.tanh(x + p), 0.5 * h)
+
+
+def halved_in_a_loop(x, h, W, dot):
+    p = dot(h, W)
+    (p,) = tf.while_loop(lambda p: tf.reduce_max(tf.abs(p)) > 1, lambda p: (p / 2,), (p,))
+    return tf.tanh(x + p)
+
+
+def by_its_text(x, h, W, dot):
+    length = tf.strings.length(tf.strings.as_string(tf.round(h)))
+    return tf.tanh(x + dot(h, W)) / tf.cast(length, x.dtype)
+
+
+def normalized(x, h, W, dot):
+    a = x + dot(h, W)
+    return a / tf.norm(a, axis=-1, keepdims=True)
+
+
+STEPS = {
+    "dot of what carries no gradient": lambda x, h, W, dot: (
+        tf.tanh(x) * tf.sigmoid(dot(tf.stop_gradient(h), W))
+    ),
+    "dot of one-hot": lambda x, h, W, dot: tf.tanh(x + 0.3 * h) + dot(one_hot(h), W),
+    "dot of ones": lambda x, h, W, dot: tf.tanh(x * h) + dot(tf.ones_like(x), W),
+    "the product read without a gradient": read_again,
+    "a choice by x": lambda x, h, W, dot: tf.where(x > 0.1, tf.tanh(x + dot(h, W)), h),
+    "a choice by the product": chosen_by_it,
+    "x read without a gradient": lambda x, h, W, dot: (
+        tf.tanh(x + dot(h, W)) * tf.stop_gradient(tf.sigmoid(x))
+    ),
+    "two sums": lambda x, h, W, dot: tf.tanh(x + dot(h, W) + dot(tf.sin(h), W)),
+    "a product of a product": lambda x, h, W, dot: tf.tanh(x + dot(tf.sin(dot(h, W)), W)),
+    "a kernel made of the weight": lambda x, h, W, dot: tf.tanh(x + dot(h, tf.tanh(W))),
+    "tf.matmul": lambda x, h, W, dot: tf.tanh(x + tf.matmul(h, W)),
+    "a norm": normalized,
+    "dot in a condition": in_a_condition,
+    "a loop inside": halved_in_a_loop,
+    "what XLA has not": by_its_text,
+    "the mean over the batch": lambda x, h, W, dot: tf.tanh(
+        x + dot(h, W) - tf.reduce_mean(x, 0, keepdims=True)
+    ),
+    "x is not used": lambda x, h, W, dot: tf.tanh(1 + dot(h, W)),
+}
+NOT_IN_XLA = {"what XLA has not": "AsString", "a loop inside": None}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_gradients(name):
+    step = STEPS[name]
+    own = cell_class(lambda cell, x, h, dot: step(x, h, tf.convert_to_tensor(cell.recurrent_kernel)
+                     if name in ("tf.matmul", "a kernel made of the weight")
+                     else cell.recurrent_kernel, dot))  # fmt: skip
+    x = batch(rows.FEW + 1)
+    for way in WAYS:
+        if way == "XLA" and name in NOT_IN_XLA:
+            continue
+        layer = layer_of(own, way=way)
+        expected = by_hand(lambda x, h, W: step(x, h, W, tf.matmul), layer, x)
+        assert_close(gradients_of(layer, way, x), expected)
+        if way in ("default", "any size"):
+            assert_close(gradients_of(layer, way, x, training=False), expected)
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (1, 5, 1, 3), (2, 70, 1, 4), (3, 1, 2, 1)])
+@pytest.mark.parametrize("name", ["SimpleRNN", "LSTM", "GRU"])
+def test_sizes_of_one(name, sizes):
+    count, time, features, units = sizes
+    x = tf.cast(batch(count, time, features), "float32")
+    ours, theirs = (getattr(library, name)(units) for library in (layers, keras.layers))
+    ours(x), theirs(x)
+    ours.set_weights(theirs.get_weights())
+    for way in ("eager", "default", "any size", "XLA"):
+        for a, b in zip(gradients_of(ours, way, x), gradients_of(theirs, "eager", x), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_univariate_series_is_fitted_as_keras_fits_it():
+    x = np.random.default_rng(0).normal(size=(64, 100, 1)).astype("float32")
+    results = []
+    for library in (keras.layers, layers):
+        model = keras.Sequential([keras.Input((100, 1)), library.LSTM(8), keras.layers.Dense(1)])
+        model.set_weights(results[0][0] if results else model.get_weights())
+        start = model.get_weights()
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        losses = model.fit(x, x.sum(1), batch_size=32, epochs=2, shuffle=False, verbose=0)
+        results.append((start, losses.history["loss"], model.get_weights()))
+    for a, b in zip(tf.nest.flatten(results[1]), tf.nest.flatten(results[0]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+# --- Derivatives of other kinds ----------------------------------------------------------------
+
+
+def linear_layer(recurrence=None):
+    """h_t = x_t + h_{t-1}, of one unit."""
+    layer = layers.SimpleRNN(1, activation=None, use_bias=False, recurrence=recurrence)
+    layer.build((None, None, 1))
+    layer.set_weights([np.ones((1, 1)), np.ones((1, 1))])
+    return layer
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_penalty_on_the_gradient(way):
+    layer = linear_layer(WAYS[way])
+    kernel = layer.cell.kernel.value
+
+    def slope(x):
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                y = tf.reduce_sum(layer(x, training=True))
+            loss = y + tf.reduce_sum(inner.gradient(y, x) ** 2)
+        return outer.gradient(loss, kernel)
+
+    np.testing.assert_allclose(called(way, slope, tf.ones((1, 1, 1))), [[3.0]])  # x + 2 w
+
+
+def test_a_second_derivative_with_both_tapes_outside():
+    layer = layers.SimpleRNN(UNITS, dtype="float64", activation=tf.sin)
+    x, call = batch(2), tf.function(layer)
+    layer(x)
+
+    def curvature(call):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                y = tf.reduce_sum(call(x, training=True))
+            slope = tf.reduce_sum(inner.gradient(y, x) ** 2)
+        return outer.gradient(slope, [x, *[w.value for w in layer.weights]])
+
+    assert_close(curvature(call), curvature(layer))
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "XLA"])
+@pytest.mark.parametrize("training", [False, True])
+def test_forward_mode(way, training):
+    layer = linear_layer(WAYS[way])
+    call = layer if way == "eager" else tf.function(layer)
+    x = tf.ones((1, 12, 1))
+    with tf.autodiff.ForwardAccumulator(x, tf.ones_like(x)) as accumulator:
+        y = call(x, training=training)
+    np.testing.assert_allclose(accumulator.jvp(y), [[12.0]])
+
+
+@pytest.mark.parametrize("way", ["default", "compiled", "derived", "loop"])
+@pytest.mark.parametrize("around", ["while", "map", "cond"])
+def test_within_control_flow_with_the_tape_outside(around, way):
+    layer = layers.GRU(UNITS, recurrence=WAYS[way], dtype="float64")
+    layer.build((None, None, FEATURES))
+    weights, x = [w.value for w in layer.weights], batch(3)
+
+    def call(x):
+        return tf.reduce_sum(layer(x, training=True) ** 2)
+
+    def total(x):
+        if around == "map":
+            return tf.reduce_sum(tf.map_fn(lambda row: call(row[None]), x))
+        if around == "cond":
+            return tf.cond(tf.reduce_sum(x) < 1e9, lambda: call(x), lambda: tf.zeros((), x.dtype))
+        _, y = tf.while_loop(
+            lambda k, y: k < 3,
+            lambda k, y: (k + 1, y + call(x[k : k + 1])),
+            (0, tf.zeros((), x.dtype)),
+        )
+        return y
+
+    def gradients(x, total):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = total(x)
+        return y, *tape.gradient(y, [x, *weights])
+
+    assert_close(tf.function(gradients)(x, total), gradients(x, call))
+
+
+# --- What a step does besides -------------------------------------------------------------------
+
+
+class Counting(layers.SimpleRNNCell):
+    """Counts its steps in a weight."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.count = self.add_weight((), "zeros", trainable=False, name="count")
+
+    def update(self, x, states, dot):
+        self.count.assign(self.count + 1)
+        return (self.activation(x + dot(states[0], self.recurrent_kernel)) * self.count,)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "fused"])
+def test_a_weight_that_a_step_assigns(way, training):
+    layer = layer_of(Counting, way=way, use_bias=False)
+    x, count = batch(rows.FEW), layer.cell.count
+    for calls in (1, 2):
+        count.assign(0)
+        kernel, recurrent, _ = layer.get_weights()
+        h = np.zeros((rows.FEW, UNITS))
+        for t in range(7):
+            h = np.tanh(x[:, t] @ kernel + h @ recurrent) * (t + 1)
+        y = called(way, lambda x: layer(x, training=training), x)
+        np.testing.assert_allclose(y[:, -1], h)
+        assert count.numpy() == 7, calls
+
+
+@pytest.mark.parametrize("size", [2, rows.FEW + 1])
+def test_batch_normalization_in_a_step(size):
+    class Normalized(layers.SimpleRNNCell):
+        def build(self, input_shape):
+            super().build(input_shape)
+            self.norm = keras.layers.BatchNormalization(dtype=self.dtype)
+            self.norm.build((None, self.units))
+
+        def update(self, x, states, dot):
+            return (self.norm(x + dot(states[0], self.recurrent_kernel), training=True),)
+
+    layer, x = layer_of(Normalized), batch(size)
+    layer.cell.norm.set_weights([np.ones(4), np.zeros(4), np.zeros(4), np.ones(4)])
+    kernel, recurrent, bias, *_ = layer.get_weights()
+    h, mean = np.zeros((size, UNITS)), np.zeros(UNITS)
+    for t in range(7):
+        a = x[:, t].numpy() @ kernel + bias + h @ recurrent
+        h = (a - a.mean(0)) / np.sqrt(a.var(0) + 1e-3)
+        mean = 0.99 * mean + 0.01 * a.mean(0)
+    for way in ("eager", "default", "any size"):
+        for training in (False, True):
+            layer.cell.norm.moving_mean.assign(np.zeros(4))
+            y = called(way, lambda x: layer(x, training=training), x)  # noqa: B023
+            np.testing.assert_allclose(y[:, -1], h, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(layer.cell.norm.moving_mean, mean, rtol=1e-5, atol=1e-7)
+
+
+def test_a_loss_added_in_a_step_is_refused():
+    def step(cell, x, h, dot):
+        cell.add_loss(tf.reduce_sum(h))
+        return x
+
+    layer = layer_of(cell_class(step))
+    for way in ("eager", "default"):
+        with pytest.raises(NotImplementedError, match=r"a loss in a step.*a state of its own"):
+            called(way, layer, batch(2))
+
+
+@pytest.mark.parametrize("way", ["eager", "default", "any size", "derived"])
+def test_a_state_of_integers_stays_one(way):
+    class Steps(layers.SimpleRNNCell):
+        def __init__(self, units, **kwargs):
+            super().__init__(units, **kwargs)
+            self.state_size = [units, 1]
+
+        def update(self, x, states, dot):
+            h, count = states
+            return x + dot(h, self.recurrent_kernel), count + 1
+
+        def get_initial_state(self, batch_size=None):
+            h, count = super().get_initial_state(batch_size)
+            return [h, tf.cast(count, "int32")]
+
+    layer = layers.RNN(Steps(UNITS), return_state=True, recurrence=WAYS[way])
+    x = tf.cast(batch(2), "float32")
+    layer.build((None, None, FEATURES))
+    for training in (False, True):
+        *_, count = called(way, lambda x: layer(x, training=training), x)  # noqa: B023
+        assert count.dtype == tf.int32
+        np.testing.assert_array_equal(count, [[7], [7]])
+
+
+def test_numbers_drawn_without_a_seed_generator():
+    keras.backend.clear_session()
+    draw = keras.random.normal
+    layer = layer_of(cell_class(lambda cell, x, h, dot: x + draw(tf.shape(x), dtype="float64")))
+    y = tf.function(lambda x: layer(x, training=True))(batch(2))
+    assert np.isfinite(y).all()
+    np.testing.assert_raises(AssertionError, np.testing.assert_allclose, y[:, 0], y[:, 1])
+
+
+@pytest.mark.parametrize("way", ["eager", "default", "any size", "compiled"])
+def test_no_steps_and_dropout(way):
+    layer = layers.LSTM(UNITS, dropout=0.5, recurrent_dropout=0.5, recurrence=WAYS[way])
+    layer.build((None, None, FEATURES))
+    y = called(way, lambda x: layer(x, training=True), tf.zeros((2, 0, FEATURES)))
+    np.testing.assert_array_equal(y, np.zeros((2, UNITS)))
+
+
+def test_called_eagerly_nothing_is_left_behind():
+    layer = layers.LSTM(UNITS, recurrence="compiled")
+    x = tf.zeros((2, 5, FEATURES))
+    layer(x, training=True)
+    before = len(tf.config.list_logical_devices()), _functions()
+    for _ in range(3):
+        layer(x, training=True)
+    assert (len(tf.config.list_logical_devices()), _functions()) == before
+
+
+def _functions():
+    from tensorflow.python.eager import context
+
+    return len(context.context().list_function_names())
+
+
+# --- Tensors from elsewhere ----------------------------------------------------------------------
+
+
+class Attending(layers.Cell):
+    """Dot-product attention over `constants`: what is to be read, and which of it counts."""
+
+    gates = 1
+
+    def update(self, x, states, dot, constants):
+        (h,), (memory, counts) = states, constants
+        return (attended(x, h, self.recurrent_kernel, dot, memory, counts),)
+
+
+def attended(x, h, W, dot, memory, counts):
+    scores = tf.einsum("bu,bsu->bs", h, memory) - 1e9 * (1 - tf.cast(counts, x.dtype))
+    read = tf.einsum("bs,bsu->bu", tf.nn.softmax(scores), memory)
+    return tf.tanh(x + dot(h + read, W))
+
+
+@pytest.mark.parametrize("count", [1, 3, rows.FEW + 1])
+def test_constants(count):
+    x, memory = batch(count), batch(count, 5, UNITS, seed=2)
+    counts = tf.cast(tf.sequence_mask(1 + tf.range(count) % 5, 5), x.dtype)
+    for way in WAYS:
+        layer = layer_of(Attending, way=way)
+        expected = by_hand(
+            lambda x, h, W, *c: attended(x, h, W, tf.matmul, *c), layer, x, memory, counts
+        )
+        assert_close(gradients_of(layer, way, x, memory, counts), expected)
+        if way in ("default", "any size"):
+            ours = gradients_of(layer, way, x, memory, counts, training=False)
+            assert_close(ours, expected)
+
+
+def test_constants_in_a_model_that_is_trained_saved_and_exported(tmp_path):
+    keras.saving.register_keras_serializable("tests")(Attending)
+    x, memory = keras.Input((None, FEATURES)), keras.Input((None, UNITS))
+    counts = keras.Input((None,), dtype="bool")
+    layer = layers.RNN(Attending(UNITS), return_sequences=True)
+    model = keras.Model([x, memory, counts], layer(x, constants=[memory, counts]))
+    data = [batch(3), batch(3, 5, UNITS), tf.sequence_mask([5, 2, 3], 5)]
+    data = [tf.cast(d, "float32") if d.dtype.is_floating else d for d in data]
+    model.compile("sgd", "mse")
+    losses = model.fit(data, np.ones((3, 7, UNITS)), epochs=3, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    expected = model(data)
+    model.save(tmp_path / "m.keras")
+    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "m.keras")(data), expected)
+    model.export(tmp_path / "export", verbose=False)
+    served = tf.saved_model.load(tmp_path / "export")
+    np.testing.assert_allclose(served.serve(data), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_stream_with_constants(tmp_path):
+    keras.saving.register_keras_serializable("tests")(Attending)
+    x, memory = keras.Input((None, FEATURES), name="x"), keras.Input((5, UNITS), name="memory")
+    counts = keras.Input((5,), dtype="bool", name="counts")
+    read = keras.layers.Dense(UNITS)(memory)
+    y = layers.RNN(Attending(UNITS), return_sequences=True)(x, constants=[read, counts])
+    model = keras.Model([x, memory, counts], keras.layers.Dense(1, name="y")(y))
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    for name, (function, specs) in layers.streaming_signatures(model).items():
+        archive.add_endpoint(name, function, input_signature=list(specs.values()))
+    archive.write_out(tmp_path, verbose=False)
+    loaded = tf.saved_model.load(tmp_path)
+    data = {"x": tf.cast(batch(2), "float32"), "memory": tf.cast(batch(2, 5, UNITS), "float32")}
+    data["counts"] = tf.sequence_mask([5, 2], 5)
+    expected = model([data[n] for n in ("x", "memory", "counts")])
+    states = loaded.signatures["initial_state"](batch_size=tf.constant(2))
+    pieces = []
+    for piece in tf.split(data["x"], [3, 0, 4], axis=1):
+        answer = loaded.signatures["stream"](**{**data, "x": piece}, **states)
+        states = {name: answer[name] for name in states}
+        pieces.append(answer["y"])
+    np.testing.assert_allclose(tf.concat(pieces, 1), expected, rtol=1e-5, atol=1e-6)
+    itself = keras.Model(x, layers.RNN(Attending(FEATURES))(x, constants=[x, x[:, :, 0]]))
+    with pytest.raises(ValueError, match="constants` are made of what streams"):
+        layers.streaming_model(itself)
+
+
+def test_constants_that_do_not_fit_are_refused():
+    x, memory = batch(2), batch(2, 5, UNITS)
+    for cell, arguments, message in (
+        (Attending, {}, "needs `constants`"),
+        (Attending, {"constants": memory}, "a list of them"),
+        (Attending, {"constants": [memory[:1], memory[:1, :, 0]]}, "as many rows"),
+        (layers.SimpleRNNCell, {"constants": [memory]}, "no argument of that name"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            layer_of(cell)(x, **arguments)
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way not in ("any size", "fused")])
+def test_a_tensor_that_a_cell_closes_over(way):
+    layer = layer_of(cell_class(lambda cell, x, h, dot: tf.tanh(x + h * cell.scale)), way=way)
+    x, scale = batch(rows.FEW), batch(rows.FEW, 1, UNITS)[:, 0]
+    weights = [layer.cell.kernel.value]
+
+    def gradients(x, scale):
+        with tf.GradientTape() as tape:
+            tape.watch([x, scale])
+            layer.cell.scale = scale
+            total = tf.reduce_sum(layer(x, training=True) ** 2)
+        return tape.gradient(total, [x, scale, *weights])
+
+    def true(x, scale):
+        with tf.GradientTape() as tape:
+            tape.watch([x, scale])
+            h, total = tf.zeros_like(scale), 0.0
+            for t in range(7):
+                h = tf.tanh(x[:, t] @ layer.cell.kernel + layer.cell.bias + h * scale)
+                total += tf.reduce_sum(h**2)
+        return tape.gradient(total, [x, scale, *weights])
+
+    assert_close(called(way, gradients, x, scale), true(x, scale))
+
+
+# --- Overrides, and what is told to those who write a cell -------------------------------------
+
+
+def doubled_dot(self, masks=None):
+    dot = layers.Cell.dot(self, masks)
+    return lambda a, kernel, gates=None: 2 * dot(a, kernel, gates)
+
+
+OVERRIDES = {
+    "dot": doubled_dot,
+    "product": staticmethod(lambda a, kernel, masks=None: 2 * layers.Cell.product(a, kernel)),
+    "input_bias": property(lambda self: 2 * self.bias),
+}
+
+
+@pytest.mark.parametrize("name", OVERRIDES)
+@pytest.mark.parametrize("base", [layers.LSTMCell, layers.GRUCell, layers.SimpleRNNCell])
+def test_what_a_subclass_overrides_is_run(base, name, tmp_path):
+    changed = type("Changed", (base,), {name: OVERRIDES[name]})
+    assert changed(UNITS).cudnn_mode is None and changed(UNITS).all_steps() is None
+    layer = layers.RNN(changed(UNITS), return_sequences=True)
+    model = keras.Sequential([keras.Input((None, FEATURES)), layer])
+    layer.set_weights([np.full(w.shape, 0.3) for w in layer.get_weights()])
+    x = tf.cast(batch(2), "float32")
+    expected = layer(x)  # the plain loop
+    plain = layers.RNN(base(UNITS), return_sequences=True)
+    plain(x)
+    plain.set_weights(layer.get_weights())
+    assert not np.allclose(plain(x), expected)
+    np.testing.assert_allclose(tf.function(layer)(x), expected, rtol=1e-5, atol=1e-6)
+    model.export(tmp_path, verbose=False)
+    served = tf.saved_model.load(tmp_path)
+    np.testing.assert_allclose(served.serve(x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_recurrent_dropout_that_nothing_applies_is_refused():
+    own = cell_class(lambda cell, x, h, dot: x + tf.matmul(h, cell.recurrent_kernel))
+    layer = layer_of(own, recurrent_dropout=0.5)
+    for way in ("eager", "default", "XLA"):
+        with pytest.raises(ValueError, match=r"`dot\(h, self.recurrent_kernel\)`"):
+            called(way, lambda x: layer(x, training=True), batch(2))
+    assert called("default", layer, batch(2)).shape == (2, 7, UNITS)  # in inference there is none
+
+
+WRONG = {
+    "one tensor": (lambda x, states: states[0], r"returned a tensor of shape \(.*tuple of 2"),
+    "too few": (lambda x, states: (states[0],), "returned 1 tensor, expected a tuple of 2"),
+    "too many": (lambda x, states: (x, *states), "returned 3 tensors, expected a tuple of 2"),
+    "as Keras's": (lambda x, states: (x, [x, x]), "Keras's cells return output and states"),
+    "too wide": (lambda x, states: (tf.concat([x, x], -1), x), r"8\) float32.*\(batch, 4\)"),
+    "of another type": (lambda x, states: (x, tf.cast(x, "int32")), "int32.*float32"),
+    "nothing": (lambda x, states: None, "returned None"),
+    "three expected": (lambda x, states: [a for a, b, c in [states]], "state_size.*unpacks"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_update_returns_is_checked(name):
+    update, message = WRONG[name]
+
+    class Wrong(layers.SimpleRNNCell):
+        def __init__(self, units, **kwargs):
+            super().__init__(units, **kwargs)
+            self.state_size = [units, units]
+
+        def update(self, x, states, dot):
+            return update(x, states)
+
+    for way in ("eager", "default"):
+        with pytest.raises(ValueError, match=message) as error:
+            called(way, layers.RNN(Wrong(UNITS)), tf.zeros((2, 3, FEATURES)))
+        assert "Wrong.update" in str(error.value) and "layers.Cell.update" in str(error.value)
+
+
+def test_other_mistakes_of_those_who_write_a_cell():
+    class NoBuild(layers.SimpleRNNCell):
+        def build(self, input_shape):
+            self.built = True
+
+    class Late(layers.SimpleRNNCell):
+        def __init__(self, units, **kwargs):
+            super().__init__(units, **kwargs)
+            self.dense = keras.layers.Dense(units)
+
+        def update(self, x, states, dot):
+            return (self.dense(states[0]) + x,)
+
+    class Square(layers.SimpleRNNCell):
+        def __init__(self, units, **kwargs):
+            super().__init__(units, **kwargs)
+            self.state_size = [[units, units]]
+
+    x = tf.zeros((2, 3, FEATURES))
+    for cell, error, message in (
+        (NoBuild, AttributeError, r"no `kernel`.*super\(\)\.build"),
+        (Late, ValueError, "makes weights in `project` or `update`.*in its `build`"),
+        (Square, ValueError, "flat list of integers.*with `call`"),
+    ):
+        with pytest.raises(error, match=message):
+            layers.RNN(cell(UNITS))(x)
+
+
+def test_what_is_saved_without_being_registered_is_told(tmp_path):
+    own = cell_class(lambda cell, x, h, dot: x)
+    unregistered = [layers.RNN(own(2)), type("Own", (layers.CellLayer,), {"cell_class": own})(2)]
+    for layer in unregistered:
+        model = keras.Sequential([keras.Input((3, 2)), layer])
+        with pytest.warns(UserWarning, match="register_keras_serializable"):
+            model.save(tmp_path / "m.keras")
+
+
+def test_explain(capsys):
+    text = cell_class(lambda cell, x, h, dot: by_its_text(x, h, cell.recurrent_kernel, dot))
+    drawn = cell_class(lambda cell, x, h, dot: x * keras.random.normal(tf.shape(x)))
+    one, both = layers.LSTM(UNITS), layers.Bidirectional(layers.GRU(UNITS))
+    for layer in (one, both, layers.RNN(text(UNITS)), layers.RNN(drawn(UNITS))):
+        layer.build((None, None, FEATURES))
+        layers.explain(layer)
+    told = capsys.readouterr().out
+    for line in (
+        "(LSTMCell), training: compiled",
+        "(LSTMCell), inference: fused",
+        "bidirectional/backward_gru (GRUCell), training: compiled",
+        "(OwnCell), training: derived",
+        "not compiled: XLA does not compile an operation in it: AsString",
+        "not derived: it draws random numbers",
+    ):
+        assert line in told
+    with pytest.raises(ValueError, match="not built"):
+        layers.explain(layers.GRU(2))
+    with pytest.raises(ValueError, match="not run by this package"):
+        layers.explain(keras.layers.GRU(2))
+
+
+def test_a_batch_of_another_size_gets_a_size_that_there_is_a_program_for():
+    sizes = rows.Sizes()
+    taken = [int(sizes.take(n)) for n in (32, 21, 9, 33, 31, 8, 3)]
+    assert taken == [32, 32, 32, 48, 32, 8, 8]
+    often = [int(sizes.take(9)) for _ in range(rows.Sizes.OFTEN)]
+    assert (often[0], often[-1]) == (32, 12)  # it is worth a program of its own
