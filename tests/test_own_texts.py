@@ -54,7 +54,9 @@ def french(tmp_path_factory):
     write_reviews(folder / "train.tsv", *reviews(240, 0))
     write_reviews(folder / "test.tsv", *reviews(60, 1))
     files = ["--data", folder / "train.tsv", "--test", folder / "test.tsv"]
-    run(sentiment, folder, *files, "--encoding", "latin-1", "--cell", "gru", "--epochs", "16")
+    run(
+        sentiment, folder, *files, "--encoding", "latin-1", "--cell", "simple_rnn", "--epochs", "10"
+    )
     return folder
 
 
@@ -95,7 +97,7 @@ def test_the_confusion_matrix_has_the_names_and_counts_all(french):
 def test_other_data_under_the_same_output_are_refused(french, tmp_path):
     texts, classes = reviews(240, 2)
     write_reviews(tmp_path / "train.tsv", texts, classes)
-    again = ["--encoding", "latin-1", "--cell", "gru", "--epochs", "16"]
+    again = ["--encoding", "latin-1", "--cell", "simple_rnn", "--epochs", "10"]
     with pytest.raises(SystemExit, match=r"(?s)data read.*--restart"):
         run(sentiment, french, "--data", tmp_path / "train.tsv", *again)
     assert not (french / "saved_models/sentiment/2").exists()
@@ -223,7 +225,16 @@ def hindi(tmp_path_factory):
         files.append(folder / f"{name}.conllu")
         files[-1].write_text(treebank(count, seed)[0], "utf-8")
     run(
-        pos_tagging, folder, "--data", *files, "--column", "xpos", "--cell", "gru", "--epochs", "12"
+        pos_tagging,
+        folder,
+        "--data",
+        *files,
+        "--column",
+        "xpos",
+        "--cell",
+        "simple_rnn",
+        "--epochs",
+        "8",
     )
     return folder
 

@@ -14,9 +14,15 @@ def load(name: str) -> tuple[dict[str, tf.data.Dataset], tfds.core.DatasetInfo]:
         (the splits by name, the dataset's info)
 
     Raises:
-        SystemExit: If the dataset is neither prepared nor to be downloaded.
+        SystemExit: If there is no such dataset, or it is neither prepared nor to be downloaded.
     """
-    builder = tfds.builder(name)
+    try:
+        builder = tfds.builder(name)
+    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+        raise SystemExit(
+            f"--dataset: TFDS has no {name} (https://www.tensorflow.org/datasets/catalog lists "
+            "what it has; a configuration stands behind the name, as in glue/sst2)."
+        ) from error
     if not builder.is_prepared():
         need_network(name, f"not prepared under {builder.data_dir}")
     try:
