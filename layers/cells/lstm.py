@@ -94,8 +94,9 @@ class LSTMCell(Cell):
         return "lstm" if self.steps_as(LSTMCell) and activations == usual else None
 
     def cudnn_weights(self):
-        bias = self.bias if self.use_bias else ops.zeros(4 * self.units, self.compute_dtype)
-        weights = self.kernel, self.recurrent_kernel, bias, ops.zeros_like(bias)
+        none = ops.zeros(4 * self.units, self.compute_dtype)
+        bias = self.bias if self.use_bias else none
+        weights = self.kernel, self.recurrent_kernel, bias, none
         return [gate for w in weights for gate in ops.split(w, 4, axis=-1)]  # in the same order
 
     def initial_bias(self, shape, dtype=None):

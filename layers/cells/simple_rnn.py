@@ -30,8 +30,8 @@ class SimpleRNNCell(Cell):
         return modes.get(self.activation) if self.steps_as(SimpleRNNCell) else None
 
     def cudnn_weights(self):
-        bias = self.bias if self.use_bias else ops.zeros(self.units, self.compute_dtype)
-        return [self.kernel, self.recurrent_kernel, bias, ops.zeros_like(bias)]
+        none = ops.zeros(self.units, self.compute_dtype)
+        return [self.kernel, self.recurrent_kernel, self.bias if self.use_bias else none, none]
 
 
 @keras.saving.register_keras_serializable(package="layers")
