@@ -154,11 +154,16 @@ class RNN(keras.layers.RNN):
         elif initial_state is None:
             initial_state = self.states
         self._check_states(initial_state, sequences)
-        outputs, states = self._run(sequences, initial_state, mask, constants, training)
+        found = self._run(sequences, initial_state, mask, constants, training)
+        outputs, states = keras.tree.map_structure(self._in_own_type, found)
         if self.stateful:
             for kept, state in zip(keras.tree.flatten(self.states), keras.tree.flatten(states)):
                 kept.assign(state)
         return (outputs, *states) if self.return_state else outputs
+
+    def _in_own_type(self, t):
+        """A number in the layer's compute dtype, whatever the cell's is; a count as it is."""
+        return tf.cast(t, self.compute_dtype) if t.dtype.is_floating else t
 
     def _run(self, sequences, initial_state, mask, constants, training):
         if self.unroll and sequences.shape[1] is None:
