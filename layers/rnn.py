@@ -168,8 +168,8 @@ class RNN(keras.layers.RNN):
     def _run(self, sequences, initial_state, mask, constants, training):
         if self.unroll and sequences.shape[1] is None:
             raise ValueError(
-                f"`{self.name}` can't unroll a number of steps that it does not know: give the "
-                "input a fixed length, or leave `unroll` at False."
+                f"`{self.name}` can't unroll: the time dimension is undefined. Give the input a "
+                "fixed length, or leave `unroll` at False."
             )
         # Stacked cells over time are stacked recurrences, one after the other.
         stacked = isinstance(self.cell, keras.layers.StackedRNNCells)
