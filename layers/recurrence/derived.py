@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from layers.recurrence import loop
 from layers.recurrence.step import Gradients, Step
-from layers.recurrence.vjp import vjp, wide
+from layers.recurrence.vjp import vjp, wide, with_gradient_of
 
 
 class Passes(NamedTuple):
@@ -92,7 +92,15 @@ def recurrence(step: Step, return_sequences: bool, passes: Passes) -> Callable:
                         )
                         return tf.nest.flatten(([dw[k] for k in used], others))
 
-                    return tf.nest.flatten(vjp(again, (arguments, upstream), dd))
+                    sources, count = tf.nest.flatten((arguments, upstream)), len(dd)
+
+                    def slopes(*tensors):
+                        own = tf.nest.pack_sequence_as((arguments, upstream), tensors[:-count])
+                        found = tf.nest.flatten(vjp(again, own, list(tensors[-count:])))
+                        pairs = zip(found, tensors)
+                        return [tf.zeros_like(x) if d is None else d for d, x in pairs]
+
+                    return with_gradient_of(slopes, slopes)(*sources, *dd)
 
                 return tf.nest.flatten((dw, d_inputs, ds, dc)), second
 
