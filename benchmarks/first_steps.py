@@ -8,6 +8,7 @@ batch; and for further models like it, seconds for the first step and megabytes 
 leaves. Prints medians, and returns them to `benchmarks/recurrence.py`.
 """
 
+import argparse
 import gc
 import json
 import os
@@ -87,5 +88,14 @@ def compare(rounds: int = 3) -> dict[str, dict[str, float]]:
     }
 
 
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("library", nargs="?", choices=["ours", "keras"], help="one alone, once")
+    parser.add_argument("--rounds", type=int, default=3, help="processes of each")
+    arguments = parser.parse_args()
+    alone = arguments.library
+    print(json.dumps(measure(alone) if alone else compare(arguments.rounds)))
+
+
 if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1]) if len(sys.argv) > 1 else compare(), indent=None))
+    main()
