@@ -144,6 +144,7 @@ def main() -> None:
     )
     parser.set_defaults(http_port=8501)  # TF Serving's, where the client asks
     args = parser.parse_args()
+    kserve.logging.configure_logging()  # before TensorFlow has anything to say
     models = [SavedModel(folder) for folder in model_folders(args.saved_models.resolve())]
     models = [model for model in models if model.ready]
     if not models:

@@ -466,6 +466,11 @@ def test_the_log_has_a_line_for_each_request(rest_server):
     for body in requests:
         post(port, body)
     post(port, {"instances": ["a"]}, "no_such_model")
+    deadline = time.monotonic() + 20  # a line is written once its answer is out
+    while len(log.read_text().splitlines()) <= before + len(requests):
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+    time.sleep(1)  # for those that should not be there
     lines = log.read_text().splitlines()[before:]
     assert len(lines) == len(requests) + 1, lines
     statuses = [re.search(r'" (\d+)', line)[1] for line in lines]

@@ -1,12 +1,13 @@
 """The plain recurrence: a loop of TensorFlow's, which TensorFlow differentiates."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from layers.cell import Cell
 from layers.recurrence.given import Given
-from layers.recurrence.vjp import with_gradient_of
+from layers.recurrence.vjp import vjp_on_tape
 
 BLOCK = 8  # steps that share a pass of the loop, and the product that projects their inputs
 
@@ -163,19 +164,22 @@ def differentiable(execute: Callable, looped: Callable) -> Callable:
     """
 
     def run(weights, given):
-        everything = list(weights), given
+        def flat(recurrence, weights, *differentiable):
+            outputs, last = recurrence(weights, given.replaced(*differentiable))
+            return (outputs, *last)
 
-        def flat(recurrence):
-            def function(*tensors):
-                left = iter(tensors)
-                own = tf.nest.map_structure(lambda t: None if t is None else next(left), everything)
-                outputs, last = recurrence(*own)
-                return [outputs, *last]
+        @tf.custom_gradient
+        def forward(*arguments):
+            # An eager tape would record this too, in vain, if it were not for `stop_gradient`.
+            still = tf.nest.map_structure(tf.stop_gradient, arguments)
 
-            return function
+            def gradient(*dy):
+                slopes = vjp_on_tape(functools.partial(flat, looped), arguments, dy)
+                return tf.nest.flatten(slopes)
 
-        tensors = [t for t in tf.nest.flatten(everything) if t is not None]
-        outputs, *last = with_gradient_of(flat(execute), flat(looped))(*tensors)
+            return flat(execute, *still), gradient
+
+        outputs, *last = forward(weights, *given.differentiable)
         return outputs, last
 
     return run

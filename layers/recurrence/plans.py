@@ -108,7 +108,7 @@ class Plan(NamedTuple):
 
 def plan(call: Call, asked: str | None) -> Plan:
     """What runs: what was `asked` for, if it covers the call; else what is fast here."""
-    makers = {"loop": plain, "derived": own_backward, "compiled": by_xla, "fused": in_one}
+    makers = {"loop": plain, "derived": own_backward, "compiled": by_xla, "fused": one_operation}
     order, refused = _order(call, asked), []
     for name in order:
         found = makers[name](call, asked)
@@ -139,17 +139,26 @@ def _order(call, asked):
 
 def plain(call: Call, asked: str | None) -> Plan:
     """A loop; in inference several steps at a time, which has the plain one's gradient."""
+    forward, what, has_small_gradient = _loop(call)
+    if has_small_gradient:
+        return Plan("loop", forward, what)
+    return Plan("loop", _with_plain_gradient(call, forward), what)
+
+
+def _loop(call):
+    """The loop that is fastest forwards, as `Plan.run`; what it is; whether TensorFlow's own
+    gradient of it will do."""
     how = call.cell, call.training, call.return_sequences
     if call.eager:
         execute = loop.recurrence(*how, unroll=call.unroll)
         what = "step by step, since it is called eagerly"
-        return Plan("loop", lambda batch_first: batch_first(execute, not call.training), what)
+        return (lambda batch_first: batch_first(execute, not call.training)), what, True
     step, may_skip = call.step, not (call.training or call.in_xla)
-    one = loop.recurrence(*how, unroll=call.unroll, assigned=step.assigned)
     if call.training or call.unroll or step.assigned or not step.projects:
+        execute = loop.recurrence(*how, unroll=call.unroll, assigned=step.assigned)
         what = "every step in the graph" if call.unroll else "a loop, a step at a time"
         what += f" ({step.outside})" if step.outside else ""
-        return Plan("loop", lambda batch_first: batch_first(one, may_skip), what)
+        return (lambda batch_first: batch_first(execute, may_skip)), what, True
     if call.given.inputs.shape[1] in range(1, loop.BLOCK + 1) and not call.in_xla:
         fast, what = loop.recurrence(*how, unroll=True), "every step in the graph, for they are few"
     else:
@@ -161,12 +170,17 @@ def plain(call: Call, asked: str | None) -> Plan:
         execute = batch_first(fast, may_skip)
         if call.cuts:  # traced once for the whole and for both halves
             execute = rows.in_halves(tf.function(execute, autograph=False))
-        if step.outside or call.in_xla:
-            return execute
-        # It has a gradient of its own, but eight steps at a time it is a large one.
-        return loop.differentiable(execute, batch_first(one, may_skip))
+        return execute
 
-    return Plan("loop", run, what + _rows(call))
+    # With something from outside, it is the only one that is whole.
+    return run, what + _rows(call), bool(step.outside or call.in_xla)
+
+
+def _with_plain_gradient(call, run):
+    """`run`, a `Plan.run`, with the gradient of the loop that takes a step at a time."""
+    one = loop.recurrence(call.cell, call.training, call.return_sequences)
+    may_skip = not (call.training or call.in_xla)
+    return lambda batch_first: loop.differentiable(run(batch_first), batch_first(one, may_skip))
 
 
 def own_backward(call: Call, asked: str | None) -> Plan | str:
@@ -212,17 +226,16 @@ def by_xla(call: Call, asked: str | None) -> Plan | str:
         what = "a backward pass of its own, compiled by XLA"
     else:
 
-        def run(batch_first):
+        def forward(batch_first):
             whole = batch_first(found, True)
-            whole = rows.in_halves(whole) if call.cuts else whole
-            how = call.cell, call.training, call.return_sequences
-            return loop.differentiable(whole, batch_first(loop.recurrence(*how), True))
+            return rows.in_halves(whole) if call.cuts else whole
 
+        run = _with_plain_gradient(call, forward)
         what = "a loop compiled by XLA"
     return Plan("compiled", run, what + _rows(call))
 
 
-def in_one(call: Call, asked: str | None) -> Plan | str:
+def one_operation(call: Call, asked: str | None) -> Plan | str:
     """An operation for all steps: cuDNN's in training, with its gradient; in inference also
     TensorFlow's, with the plain loop's gradient."""
     cell, drops = call.cell, call.given.drops
@@ -239,27 +252,26 @@ def in_one(call: Call, asked: str | None) -> Plan | str:
         return Plan("fused", lambda batch_first: batch_first(own, False), what)
     if drops[0]:
         return "dropout is on"
-    looped, what = plain(call, None), []
+    (looped, looped_what, _), what = _loop(call), []
     if in_one_op:
         few = "" if asked else f" below {fused.FEW} rows"
         what.append(f"TensorFlow's operation for all steps{few}")
     if cell.cudnn_mode:
         what.append(f"cuDNN ({cell.cudnn_mode}) where it runs on a GPU")
     if not (asked and in_one_op):
-        what.append(looped.what)
+        what.append(looped_what)
 
-    def run(batch_first):
-        execute = looped.run(batch_first)
+    def forward(batch_first):
+        execute = looped(batch_first)
         if in_one_op:
             fast = batch_first(fused.recurrence(cell, call.return_sequences), True)
             execute = fast if asked else fused.for_few_rows(fast, execute)
         if cell.cudnn_mode:
             on_cudnn = batch_first(cudnn.recurrence(cell, call.return_sequences), True)
             execute = cudnn.on_any_device(execute, on_cudnn)
-        one = loop.recurrence(cell, call.training, call.return_sequences)
-        return loop.differentiable(execute, batch_first(one, True))
+        return execute
 
-    return Plan("fused", run, "; else ".join(what))
+    return Plan("fused", _with_plain_gradient(call, forward), "; else ".join(what))
 
 
 def _rows(call):

@@ -8,8 +8,7 @@ import tensorflow as tf
 def vjp(function: Callable, arguments, dy):
     """The gradients of `function(*arguments)`, weighted by `dy`; None where no path leads.
 
-    In a graph, as everything is here that has a backward pass of its own. (A tape would not
-    do: TensorFlow may have stopped all of them, in forward mode for instance.)
+    By the graph alone: TensorFlow may have stopped all tapes, in forward mode for instance.
     """
     # Copies: of tensors from outside, the gradient of a loop around would not know.
     arguments = tf.nest.map_structure(tf.identity, arguments)
@@ -20,12 +19,27 @@ def vjp(function: Callable, arguments, dy):
     return tf.nest.pack_sequence_as(arguments, found)
 
 
+def vjp_on_tape(function: Callable, arguments, dy):
+    """The same by a tape, so that a tape around sees a loop as it ends up.
+
+    (What a graph's gradient adds to a loop after that tape recorded it, it would miss, and its
+    second derivative be wrong without a word.)
+    """
+    arguments = tf.nest.map_structure(tf.identity, arguments)
+    with tf.GradientTape() as tape:
+        tape.watch(arguments)
+        y = function(*arguments)
+    found = tape.gradient(y, arguments, dy)
+    if all(d is None for d in tf.nest.flatten(found)):  # tapes are stopped here
+        return vjp(function, arguments, dy)
+    return found
+
+
 def with_gradient_of(fast: Callable, plain: Callable) -> Callable:
     """`fast`, with the gradients of `plain`, of any order.
 
     Both are functions of tensors that return a list of them, the same. The gradient is such a
-    pair again: a tape that recorded its loops would miss what TensorFlow adds to a loop when it
-    differentiates it, and be wrong without a word.
+    pair again, for no tape around may record its loops (`vjp_on_tape` says why).
     """
 
     @tf.custom_gradient
