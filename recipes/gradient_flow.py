@@ -56,7 +56,7 @@ from keras import ops
 
 import layers
 from recipes import compare_cells
-from recipes.common import files, pictures
+from recipes.common import files, gradient_table, pictures
 from recipes.common.samples import adding, copying
 
 CONTENDERS = {  # Keras's plain network starts orthogonal; the IRNN is Le et al.'s (2015)
@@ -246,70 +246,7 @@ def saturation(values: np.ndarray) -> dict[str, object]:
     return found
 
 
-# --- The table -----------------------------------------------------------------------------
-
-
-def markdown(found: dict) -> str:
-    """The numbers that the picture shows."""
-    lines = [found["title"], ""]
-
-    def table(title, head, rows):
-        lines.extend([f"{title}:", "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"])
-        lines.extend(f"| {' | '.join(row)} |" for row in rows)
-        lines.append("")
-
-    def result(score):
-        share = "diverged" if score["share"] is None else f"{score['share']:.3f}"
-        return f"**{share}**, {score['steps']} steps" if score["solved"] else share
-
-    for task, lengths in (("adding", found["lengths"]), ("copying", found["pauses"])):
-        solved = any(s["solved"] for scores in found[task].values() for s in scores.values())
-        bold = "bold is solved" if solved else "no one has solved it yet: too early to compare"
-        table(
-            f"{task}: loss, as a share of the loss without memory; {bold}",
-            ["", "units", "parameters", *map(str, lengths)],
-            [
-                [name, str(sizes["units"]), str(sizes["parameters"])]
-                + [result(score) for score in found[task][name].values()]
-                for name, sizes in ((n, s[task]) for n, s in found["contenders"].items())
-            ],
-        )
-    half = found["measured_length"] // 2
-
-    def halfway(norms):
-        return min(norms, key=lambda point: abs(point[0] - half))[1]
-
-    table(
-        f"adding over {found['measured_length']} steps: ‖∂s_T/∂s_t‖ for T − t = {half}",
-        ["", "at the start", "trained"],
-        [
-            [name, *(f"{halfway(norms[when]):.1e}" for when in ("at the start", "trained"))]
-            for name, norms in found["gradient"].items()
-        ],
-    )
-    table(
-        f"adding over {found['measured_length']} steps, clipped at {CLIP} or not; largest gradient",
-        ["", "clipped", "not clipped"],
-        [
-            [name, *(f"{result(r)}; {largest(r)}" for r in both.values())]
-            for name, both in found["clipping"].items()
-        ],
-    )
-    table(
-        "gates, trained: share of values",
-        ["", "below 0.1", "above 0.9"],
-        [
-            [f"{name}, {gate}", f"{share['below 0.1']:.0%}", f"{share['above 0.9']:.0%}"]
-            for name, gates in found["gates"].items()
-            for gate, share in gates.items()
-        ],
-    )
-    return "\n".join(lines)
-
-
-def largest(score: dict) -> str:
-    norms = [norm for _, norm in score["gradient_norms"]]
-    return "not finite" if None in norms else f"{max(norms):.3g}"
+# --- The study ------------------------------------------------------------------------------
 
 
 def main(args: argparse.Namespace) -> None:
@@ -324,6 +261,7 @@ def main(args: argparse.Namespace) -> None:
         "title": f"At most {args.steps} steps of {BATCH} sequences; "
         f"about {args.parameters} parameters; seed {args.seed}",
         "solved_below": SOLVED,
+        "clip": CLIP,
         "measured_length": measured,
         "contenders": {},
         **{name: {} for name in (*TASKS, "gradient", "clipping", "gates")},
@@ -356,7 +294,7 @@ def main(args: argparse.Namespace) -> None:
             "not clipped": train(model, measured, args, clip=None),
         }
 
-    text = markdown(found)
+    text = gradient_table.markdown(found)
     files.write(args.output / "table.md", lambda path: path.write_text(text))
     files.write_json(args.output / "metrics.json", found)
     pictures.gradient_flow(args.output / "gradient_flow.png", found)

@@ -6,22 +6,6 @@ from collections.abc import Iterable
 import numpy as np
 
 
-def finite(values: np.ndarray, columns: list[str], rows: list | None = None) -> None:
-    """Ends the program if (rows, columns) `values` hold what is no number.
-
-    Args:
-        rows: What each row is called; default: its number, from 1.
-    """
-    wrong = np.argwhere(~np.isfinite(values))
-    if len(wrong):
-        row, column = wrong[0]
-        name = rows[row] if rows is not None else row + 1
-        raise SystemExit(
-            f"The data can't be trained on: column {columns[column]!r} of row {name} is "
-            f"{values[row, column]}, and so on, {len(wrong)} values in all."
-        )
-
-
 def constant(values: np.ndarray, columns: list[str]) -> list[str]:
     """The columns that always have the same value."""
     return [name for name, value in zip(columns, values.T) if np.ptp(value) == 0]
