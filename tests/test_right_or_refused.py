@@ -113,6 +113,11 @@ def in_a_condition(x, h, W, dot):
     return tf.cond(tf.reduce_sum(x) > 0, positive, negative)
 
 
+def doubled_in_a_condition(x, h, W, dot):
+    h = tf.cond(tf.reduce_sum(h) > -99, lambda: h + h, lambda: h)
+    return tf.tanh(x + dot(h, W))
+
+
 def read_again(x, h, W, dot):
     p = dot(h, W)
     return tf.tanh(x + p) / (1 + tf.abs(tf.stop_gradient(p)))
@@ -157,6 +162,7 @@ STEPS = {
     "tf.matmul": lambda x, h, W, dot: tf.tanh(x + tf.matmul(h, W)),
     "a norm": normalized,
     "dot in a condition": in_a_condition,
+    "a sum in a condition": doubled_in_a_condition,
     "a loop inside": halved_in_a_loop,
     "what XLA has not": by_its_text,
     "the mean over the batch": lambda x, h, W, dot: tf.tanh(

@@ -20,6 +20,7 @@ from layers.recurrence.given import Given
 from layers.recurrence.step import Step
 
 IMPLEMENTATIONS = ("loop", "derived", "compiled", "fused")
+CONDITIONS = {"If", "StatelessIf", "Case", "StatelessCase"}
 
 
 @dataclass
@@ -188,6 +189,9 @@ def own_backward(call: Call, asked: str | None) -> Plan | str:
     step = call.step
     if step.outside:
         return step.outside
+    if not call.in_xla and CONDITIONS & step.operations:
+        # Of d + d in a branch it makes 2 · d, which comes out with no value and no shape.
+        return "TensorFlow's graph optimizer spoils the gradient of a condition in such a loop"
     gradients = step.gradients
     why_not = programs.refusal(gradients.operations) if call.in_xla else None
     if why_not:
