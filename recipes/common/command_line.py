@@ -1,15 +1,15 @@
 """The arguments that every recipe has, read before TensorFlow is imported; how a script ends."""
 
 import argparse
-import contextlib
 import errno
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from recipes.common import files
+from serving import quiet
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CELLS = ("simple_rnn", "lstm", "gru")
@@ -115,37 +115,13 @@ def check_places(parser: argparse.ArgumentParser, args: argparse.Namespace, *nam
 
 
 def start(arguments: Callable[[], argparse.Namespace]) -> argparse.Namespace:
-    """`arguments()`, and only then TensorFlow, whose import takes seconds.
-
-    Its own lines are for those who ask: TF_CPP_MIN_LOG_LEVEL=0.
-    """
+    """`arguments()`, and only then TensorFlow, whose import takes seconds."""
     args = arguments()
     try:
-        if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-            import tensorflow  # noqa: F401
-        else:
-            os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-            with no_stderr():  # some lines come before the level is looked at
-                import tensorflow as tf
-
-                tf.config.list_physical_devices()
+        quiet.tensorflow()
     except KeyboardInterrupt:
         sys.exit("\nStopped before anything was done.")
     return args
-
-
-@contextlib.contextmanager
-def no_stderr() -> Iterator[None]:
-    """Inside, nothing is written to the process's standard error, not by C++ either."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
