@@ -50,7 +50,8 @@ def rows(file, kind: str, column: str | None, name: str) -> tuple[list[str], Ite
     csv.field_size_limit(2**31 - 1)
 
     def read():
-        reader = csv.reader(file, delimiter=separator)
+        # Else a quotation mark that nothing closes takes all further rows into its own.
+        reader = csv.reader(file, delimiter=separator, strict=kind == ".csv")
         while True:
             try:
                 cells = next(reader, None)

@@ -4,6 +4,7 @@ import argparse
 import errno
 import math
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -115,17 +116,21 @@ def check_places(parser: argparse.ArgumentParser, args: argparse.Namespace, *nam
 
 
 def start(arguments: Callable[[], argparse.Namespace]) -> argparse.Namespace:
-    """`arguments()`, and only then TensorFlow, whose import takes seconds."""
+    """`arguments()`, and only then TensorFlow, whose import takes seconds.
+
+    Until `run`, Ctrl-C ends the program as the system does, without a traceback of imports.
+    """
     args = arguments()
-    try:
-        quiet.tensorflow()
-    except KeyboardInterrupt:
-        sys.exit("\nStopped before anything was done.")
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    quiet.tensorflow()
     return args
 
 
 def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
     """Calls `main(args)`; what stops it from outside is a message, not a traceback."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main(args)
     except KeyboardInterrupt:
