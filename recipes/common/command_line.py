@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -141,9 +142,11 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
             os.strerror(errno.ENOSPC) not in str(error)
         ):
             raise
+        sys.unraisablehook = lambda _: None  # HDF5 says it again for each file that it closes
+        said = textwrap.shorten(str(error), 250)
         sys.exit(
-            f"There is no room left to write to: {error}\nFree some, or give another --output "
-            "and --saved-models. The same command then goes on where it was."
+            f"There is no room left to write to: {said}\nFree some, or give another --output and "
+            "--saved-models. The same command then goes on where it was."
         )
 
 
