@@ -143,7 +143,7 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
         ):
             raise
         sys.unraisablehook = lambda _: None  # HDF5 says it again for each file that it closes
-        said = textwrap.shorten(str(error), 250)
+        said = textwrap.shorten(str(error), 400)
         sys.exit(
             f"There is no room left to write to: {said}\nFree some, or give another --output and "
             "--saved-models. The same command then goes on where it was."
