@@ -9,6 +9,8 @@ def numbers(path: Path) -> list[list[float]]:
 
     Where something else separates, numbers may have decimal commas.
     """
+    if not path.is_file():
+        raise SystemExit(f"There is no file {path}.")
     try:
         # What is in another encoding is text, and not asked for.
         lines = path.read_text("utf-8-sig", errors="replace").splitlines()
