@@ -45,7 +45,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--window", type=positive, default=5, help="neighbours on each side; default: 5")
     add("--min-count", type=positive, default=5, help="rarer words are left out; default: 5")
     add("--ngrams", action="store_true", help="vectors for n-grams of letters, too")
-    add("--questions", metavar="FILE", help="analogies to be scored by, as questions-words.txt")
+    add("--questions", metavar="FILE", type=command_line.file,
+        help="analogies to be scored by, as questions-words.txt")  # fmt: skip
     three = {"nargs": 3, "action": "append", "metavar": ("KING", "MAN", "WOMAN")}
     add("--analogy", **three, help="a question: KING − MAN + WOMAN; may be repeated")
     add("--words", nargs="+", metavar="WORD", help="whose neighbours are printed and drawn")

@@ -19,6 +19,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import query
+import quiet
+
 Row = tuple[dict, object, str]  # the columns given, the value to ask about, or an error
 
 
@@ -47,7 +50,8 @@ def rows(file, kind: str, column: str | None, name: str) -> tuple[list[str], Ite
     csv.field_size_limit(2**31 - 1)
 
     def read():
-        reader = csv.reader(file, delimiter=separator)
+        # Else a quotation mark that nothing closes takes all further rows into its own.
+        reader = csv.reader(file, delimiter=separator, strict=kind == ".csv")
         while True:
             try:
                 cells = next(reader, None)
@@ -81,7 +85,7 @@ def json_row(line: str, column: str) -> Row:
 
 def asker(signature, name: str, spec) -> Callable[[list], list[dict]]:
     """A function from a list of values to the answer to each."""
-    import tensorflow as tf
+    tf = quiet.tensorflow()
 
     def ask(values):
         if spec.dtype != tf.string:
@@ -119,8 +123,7 @@ def asker(signature, name: str, spec) -> Callable[[list], list[dict]]:
 def reason(error: Exception) -> str:
     if isinstance(error, UnicodeEncodeError):
         return "it is not in UTF-8; say what it is in with --encoding"
-    said = str(error).split("assertion failed:")[-1].strip().splitlines()[0]
-    return said[1:-1] if said.startswith("[") and said.endswith("]") else said
+    return query.reason(error)
 
 
 def plain(answer):
@@ -192,19 +195,9 @@ def main(argv: list[str] | None = None) -> None:
     if not os.access(args.output.parent, os.W_OK):
         parser.error(f"--output: {args.output.parent} is no folder that can be written to")
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     print("Loading the model.", file=sys.stderr)
-    import tensorflow as tf
-    from query import newest_version
-
-    loaded = tf.saved_model.load(str(newest_version(args.model)))
-    if args.signature not in loaded.signatures:
-        raise SystemExit(f"--signature: there is {list(loaded.signatures)}.")
-    signature = loaded.signatures[args.signature]
-    specs = signature.structured_input_signature[1]
-    if len(specs) != 1:
-        raise SystemExit(f"--signature {args.signature} takes more than rows: {list(specs)}.")
-    ((name, spec),) = specs.items()
+    signature, name, spec = query.load(args.model, args.signature)
+    tf = quiet.tensorflow()
     if spec.dtype != tf.string and args.file.suffix.lower() != ".jsonl":
         raise SystemExit(
             f"{name} is of numbers, (rows, …) {spec.shape}: give JSON lines, each "

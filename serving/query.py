@@ -8,9 +8,10 @@ takes a window.
 """
 
 import argparse
+import re
 from pathlib import Path
 
-import tensorflow as tf
+import quiet
 import text
 
 
@@ -23,17 +24,8 @@ def main() -> None:
     parser.add_argument("--signature", default="serving_default")
     args = parser.parse_args()
 
-    version = newest_version(args.model)
-    try:
-        loaded = tf.saved_model.load(str(version))
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        raise SystemExit(
-            f"{version} cannot be loaded ({error}). Name another version, or export it again."
-        ) from None
-    if args.signature not in loaded.signatures:
-        raise SystemExit(f"--signature: there is {list(loaded.signatures)}.")
-    signature = loaded.signatures[args.signature]
-    ((name, spec),) = signature.structured_input_signature[1].items()
+    signature, name, spec = load(args.model, args.signature)
+    tf = quiet.tensorflow()
     if spec.dtype == tf.string:
         value = tf.constant(args.inputs)
         value = value if spec.shape.rank == 1 else tf.strings.split(value).to_tensor("")
@@ -43,8 +35,41 @@ def main() -> None:
         value = tf.constant(text.numbers(Path(args.inputs[0])), spec.dtype)[None]
     if not value.shape.is_compatible_with(spec.shape):
         raise SystemExit(f"{name}: got shape {value.shape}, expected {spec.shape}.")
-    answers = signature(**{name: value})
+    try:
+        answers = signature(**{name: value})
+    except tf.errors.OpError as error:
+        raise SystemExit(f"The model refuses this: {reason(error)}") from None
     text.show(args.inputs, {output: found.numpy().tolist() for output, found in answers.items()})
+
+
+def load(folder: Path, signature: str) -> tuple:
+    """(a signature of the newest version in `folder`, its input's name, its input's spec).
+
+    Raises:
+        SystemExit: If there is no such version or signature, or it takes more than one input.
+    """
+    version = newest_version(folder)  # before what takes seconds
+    tf = quiet.tensorflow()
+    try:
+        signatures = tf.saved_model.load(str(version)).signatures
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise SystemExit(
+            f"{version} cannot be loaded ({error}). Name another version, or export it again."
+        ) from None
+    if signature not in signatures:
+        raise SystemExit(f"--signature: there is {list(signatures)}.")
+    found = signatures[signature]
+    specs = found.structured_input_signature[1]
+    if len(specs) != 1:
+        raise SystemExit(f"--signature {signature} takes more than one input: {list(specs)}.")
+    return found, *specs.popitem()
+
+
+def reason(error: Exception) -> str:
+    """Why a model refuses an input, in its own words."""
+    said = str(error).split("<stack traces unavailable>")[-1].split("assertion failed:")[-1]
+    said = re.sub(r"\{\{.*?\}\}", "", said).strip().splitlines()[0]
+    return said[1:-1] if said.startswith("[") and said.endswith("]") else said
 
 
 def newest_version(folder: Path) -> Path:

@@ -5,24 +5,37 @@ from pathlib import Path
 
 
 def numbers(path: Path) -> list[list[float]]:
-    """The numbers of a CSV file, below its header if it has one, without columns of text."""
-    if not path.exists():
+    """The numbers of a CSV file, below its header if it has one, without columns of text.
+
+    Where something else separates, numbers may have decimal commas.
+    """
+    if not path.is_file():
         raise SystemExit(f"There is no file {path}.")
-    with path.open() as file:
-        found = [row for row in csv.reader(file) if row]
+    try:
+        # What is in another encoding is text, and not asked for.
+        lines = path.read_text("utf-8-sig", errors="replace").splitlines()
+    except OSError as error:
+        raise SystemExit(f"{path} cannot be read: {error.strerror}.") from None
+    separator = next((s for s in ";\t|" if lines and s in lines[0]), ",")
+    found = [row for row in csv.reader(lines, delimiter=separator) if row]
     if not found:
         raise SystemExit(f"{path} is empty.")
+    for row in found:
+        if len(row) != len(found[0]):
+            raise SystemExit(f"{path}: {row} has not as many values as the first line.")
+    # In a column with decimal commas, points are for thousands.
+    commas = [separator != "," and any("," in cell for cell in column) for column in zip(*found)]
 
-    def number(cell):
+    def number(row, i):
         try:
-            return float(cell)
+            return float(row[i].replace(".", "").replace(",", ".") if commas[i] else row[i])
         except ValueError:
             return None
 
-    columns = [i for i, cell in enumerate(found[-1]) if number(cell) is not None]
-    if all(number(found[0][i]) is None for i in columns):
+    columns = [i for i in range(len(commas)) if number(found[-1], i) is not None]
+    if all(number(found[0], i) is None for i in columns):
         del found[0]
-    rows = [[number(row[i]) for i in columns] for row in found]
+    rows = [[number(row, i) for i in columns] for row in found]
     for line, row in enumerate(rows):
         if None in row:
             raise SystemExit(

@@ -29,7 +29,7 @@ def model(tmp_path_factory):
             tf.cast(words != "", tf.int32), 1)}  # fmt: skip
 
     def double(window):
-        return {"doubled": 2 * window}
+        return {"doubled": 2 * tf.debugging.assert_all_finite(window, "`window` must be finite")}
 
     specs = {
         "serving_default": (classify, tf.TensorSpec([None], tf.string, "sentences")),
@@ -70,6 +70,12 @@ def test_every_row_of_a_table_is_answered_or_says_why_not(model, tmp_path, capsy
     assert {p.name for p in tmp_path.iterdir()} == {"a.csv", "out.csv"}
 
 
+def test_rows_behind_a_quotation_mark_that_nothing_closes_are_not_taken_for_a_text(model, tmp_path):
+    (tmp_path / "a.csv").write_text('sentences\nab\n"abc\nab\n')
+    found = answers(model, tmp_path / "a.csv", tmp_path / "out.csv")
+    assert [row["error"] for row in found] == ["", "unexpected end of data"]
+
+
 def test_lines_of_text_and_json(model, tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("été\n\nab\n", "utf-8")
@@ -91,6 +97,9 @@ def test_lines_of_text_and_json(model, tmp_path):
         found[0]["doubled"] == "[[2.0, 4.0], [6.0, 8.0]]"
         and "got shape (1, 2)" in found[1]["error"]
     )
+    path.write_text('{"window": [[1, 2], [3, NaN]]}\n{"window": [[1, 2], [3, 4]]}\n')
+    found = answers(model, path, tmp_path / "out.csv", "--signature", "numbers")
+    assert found[0]["error"].startswith("`window` must be finite") and not found[1]["error"]
 
 
 @pytest.mark.parametrize(

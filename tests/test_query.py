@@ -1,5 +1,6 @@
 """`serving/query.py` asks any SavedModel of the recipes from the shell."""
 
+import os
 import subprocess
 import sys
 
@@ -10,12 +11,14 @@ from conftest import REPOSITORY
 
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory):
-    """A folder of two versions; the second doubles a window of two channels."""
+    """A folder of two versions, which double a finite window of two channels."""
     folder = tmp_path_factory.mktemp("versions")
     for version in ("2", "10"):
         module = tf.Module()
         module.f = tf.function(
-            lambda window: {"doubled": 2 * window},
+            lambda window: {
+                "doubled": 2 * tf.debugging.assert_all_finite(window, "`window` must be finite")
+            },
             input_signature=[tf.TensorSpec([None, 2, 2], name="window")],
         )
         tf.saved_model.save(module, folder / version, {"serving_default": module.f})
@@ -24,7 +27,9 @@ def versions(tmp_path_factory):
 
 def query(*arguments):
     script = REPOSITORY / "serving" / "query.py"
-    return subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True)
+    command = [sys.executable, script, *arguments]
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
 def test_reads_numbers_below_a_header_and_beside_dates(versions, tmp_path):
@@ -34,11 +39,21 @@ def test_reads_numbers_below_a_header_and_beside_dates(versions, tmp_path):
     assert done.stdout.splitlines()[1:] == ["  doubled: ", "    2 4", "    7 8"], done.stderr
 
 
+def test_decimal_commas_and_a_header_in_another_encoding(versions, tmp_path):
+    path = tmp_path / "window.csv"
+    path.write_bytes("Tag;Größe;b\n1.7.2016;1.000,5;2\n2.7.2016;3;4,5\n".encode("latin-1"))
+    done = query(versions, path)
+    assert done.stdout.splitlines()[1:] == ["  doubled: ", "    2001 4", "    6 9"]
+    assert not done.stderr  # TensorFlow's log neither
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [
         ("", "is empty"),
         ("a,b\n1,2\n,3\n4,5\n", "no number in column 0"),
+        ("1,2\n3\n", "['3'] has not as many values"),
+        ("1,2\nnan,4\n", "refuses this: `window` must be finite"),
         ("1,2\n3,4\n5,6\n", r"got shape (1, 3, 2), expected (None, 2, 2)"),
     ],
 )
@@ -47,6 +62,21 @@ def test_bad_files_are_named(versions, tmp_path, text, error):
     path.write_text(text)
     done = query(versions, path)
     assert done.returncode and error in done.stderr
+
+
+def test_arguments_are_read_before_tensorflow():
+    """Also by `predict.py`, which takes up what is beside it."""
+    for name in ("query", "predict"):
+        script = f"""
+import runpy, sys
+sys.argv = ["{name}.py", "--help"]
+sys.path.insert(0, "serving")
+try:
+    runpy.run_path("serving/{name}.py", run_name="__main__")
+except SystemExit as error:
+    assert error.code == 0 and "tensorflow" not in sys.modules
+"""
+        subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, check=True)
 
 
 def test_a_folder_without_a_model_is_named(tmp_path):

@@ -66,6 +66,9 @@ def test_another_encoding_is_refused_with_the_way_out(tmp_path):
     with pytest.raises(SystemExit, match=r"a.csv, line 3, .*UTF-8.*0xe9.*--encoding latin-1"):
         tables.read(path)
     assert tables.read(path, "latin-1")["text"][1] == "café"
+    path.write_bytes("text,label\n“café”,b\n".encode("cp1252"))
+    with pytest.raises(SystemExit, match="--encoding cp1252"):
+        tables.read(path)
     path.write_bytes("text,label\nok,a\n".encode("utf-16"))
     with pytest.raises(SystemExit, match="--encoding utf-16"):
         tables.read(path)

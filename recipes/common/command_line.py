@@ -1,15 +1,17 @@
 """The arguments that every recipe has, read before TensorFlow is imported; how a script ends."""
 
 import argparse
-import contextlib
 import errno
 import math
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 from recipes.common import files
+from serving import quiet
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CELLS = ("simple_rnn", "lstm", "gru")
@@ -117,39 +119,19 @@ def check_places(parser: argparse.ArgumentParser, args: argparse.Namespace, *nam
 def start(arguments: Callable[[], argparse.Namespace]) -> argparse.Namespace:
     """`arguments()`, and only then TensorFlow, whose import takes seconds.
 
-    Its own lines are for those who ask: TF_CPP_MIN_LOG_LEVEL=0.
+    Until `run`, Ctrl-C ends the program as the system does, without a traceback of imports.
     """
     args = arguments()
-    try:
-        if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-            import tensorflow  # noqa: F401
-        else:
-            os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-            with no_stderr():  # some lines come before the level is looked at
-                import tensorflow as tf
-
-                tf.config.list_physical_devices()
-    except KeyboardInterrupt:
-        sys.exit("\nStopped before anything was done.")
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    quiet.tensorflow()
     return args
-
-
-@contextlib.contextmanager
-def no_stderr() -> Iterator[None]:
-    """Inside, nothing is written to the process's standard error, not by C++ either."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
     """Calls `main(args)`; what stops it from outside is a message, not a traceback."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main(args)
     except KeyboardInterrupt:
@@ -160,9 +142,11 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
             os.strerror(errno.ENOSPC) not in str(error)
         ):
             raise
+        sys.unraisablehook = lambda _: None  # HDF5 says it again for each file that it closes
+        said = textwrap.shorten(str(error), 400)
         sys.exit(
-            f"There is no room left to write to: {error}\nFree some, or give another --output "
-            "and --saved-models. The same command then goes on where it was."
+            f"There is no room left to write to: {said}\nFree some, or give another --output and "
+            "--saved-models. The same command then goes on where it was."
         )
 
 

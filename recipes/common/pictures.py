@@ -12,6 +12,8 @@ import matplotlib.pyplot as plt
 from adjustText import adjust_text
 from matplotlib.ticker import MaxNLocator
 
+from recipes.common import files
+
 
 def curves(path: Path, history: dict[str, list[float]], best_epoch: int) -> None:
     """Each metric over the epochs, training and validation together."""
@@ -210,7 +212,5 @@ def word_map(
 
 def _save(figure, path: Path) -> None:
     figure.set_layout_engine("constrained")
-    beside = path.with_name(f".writing-{path.name}")
-    figure.savefig(beside, dpi=120, format="png")
+    files.write(path, lambda beside: figure.savefig(beside, dpi=120, format="png"))
     plt.close(figure)
-    beside.replace(path)

@@ -30,7 +30,11 @@ def read(path: Path, encoding: str | None = None) -> str:
         ) from None
     except UnicodeDecodeError as error:
         line = found[: error.start].count(b"\n") + 1
-        likely = "utf-16" if found[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
+        likely = "latin-1"
+        if found[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            likely = "utf-16"
+        elif re.search(rb"[\x80-\x9f]", found):  # Windows's dashes and quotes; no text in latin-1
+            likely = "cp1252"
         raise SystemExit(
             f"{path}, line {line}, is not in {encoding or 'UTF-8'} (byte 0x{found[error.start]:02x}"
             f"). Say what it is in, for example --encoding {likely}; or save it as UTF-8."
