@@ -85,6 +85,7 @@ BLOCK = 32  # successive words that share their negatives
 SHARED = 64  # negatives of a block
 NEGATIVES = 5  # a pair's, which the shared ones stand for
 THIN = 1e-3  # words more frequent than this are left out at times
+ANALOGY = ["king", "man", "woman"]
 WORDS = ["man", "woman", "king", "queen", "paris", "england", "good", "bad", "film", "actor"]
 WORDS += ["funny", "scary", "two", "dog", "car"]
 
@@ -335,7 +336,8 @@ def main(args: argparse.Namespace) -> None:
         f"One-hot, a word is {len(corpus.words)} numbers, and the cosine of any two is 0. "
         f"Here it is {args.dimension} numbers, and these are most similar or nearest:"
     )
-    word_search.show(answers, args.words or chosen, args.analogy or [["king", "man", "woman"]])
+    asked = args.analogy or [ANALOGY] * known.issuperset(ANALOGY)
+    word_search.show(answers, args.words or chosen, asked)
     if questions:
         print(analogy_questions.summary(scores))
     served = word_search.signatures(answers)

@@ -123,7 +123,7 @@ GOOD = [f"a review of some length {i},{'xy'[i % 2]}" for i in range(40)]
         ("text,label", [*GOOD, ",x"], "row 41: there is nothing in column 'text'"),
         ("text,label", [*GOOD, "a review,"], "row 41: there is nothing in column 'label'"),
         ("text,label", [*GOOD, "a review,z"], "'z' 1 times"),
-        ("text,label", [row[:-1] + "x" for row in GOOD], "--text COLUMN --label COLUMN"),
+        ("text,label", [row[:-1] + "x" for row in GOOD], "all of 'label' are 'x'"),
         (GOOD[0], GOOD[1:], "first line must name the columns"),
     ],
 )

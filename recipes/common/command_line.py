@@ -156,9 +156,10 @@ def end_of_stopped(args: argparse.Namespace) -> None:
     if "epochs" in args:  # it trains, and keeps its epochs
         from recipes.common import training
 
-        epoch = min(training.epochs_done(args.output) + 1, args.epochs or 1)
+        done = training.epochs_done(args.output)
         again = "The same command, without --restart," if args.restart else "The same command"
-        message += f" {again} goes on from epoch {epoch}."
+        where = "there" if done and done == args.epochs else f"epoch {done + 1}"
+        message += f" {again} goes on from {where}."
     print(message, file=sys.stderr)
     sys.exit(130)
 

@@ -48,14 +48,14 @@ def from_table(args: argparse.Namespace) -> tuple[dict[str, Part], list[str]]:
 
     Args:
         args: `data` and maybe `test_data`, files in `encoding` or None; `text` and `label`,
-            names of columns, or None: found, where only one of each is possible; `seed`.
+            names of columns, or None: found, where only one of each is possible, and set; `seed`.
 
     Raises:
         SystemExit: If a file cannot be read, or learned from; the message says where and why.
     """
     path, test = args.data, args.test_data
     table = tables.read(path, args.encoding, as_text=True)
-    text, label = columns(table, path, args.text, args.label)
+    text, label = args.text, args.label = columns(table, path, args.text, args.label)
     check_rows(table, path, text, label)
     names = sorted(set(table[label]))
     check_data.classes(table[label], f"column {label!r} of {path}", LEAST)
@@ -90,9 +90,11 @@ def columns(
     texts = [text] if text else [n for n in others if long[n] and distinct[n] > len(table) / LEAST]
     labels = [label] if label else [n for n in others if 2 <= distinct[n] <= len(table) / LEAST]
     if len(texts) != 1 or len(labels) != 1:
+        same = [f"all of {name!r} are {table[name][0]!r}" for name in others if distinct[name] == 1]
         raise SystemExit(
             f"{path} has the columns {list(table)}: which has the texts, and which the classes, "
-            "is not clear. Say it with --text COLUMN --label COLUMN."
+            f"is not clear{''.join(f' ({s})' for s in same)}. Say it with --text COLUMN --label "
+            "COLUMN."
         )
     if labels[0] in set(table[labels[0]]):
         raise SystemExit(f"{path}: its first line must name the columns, and has {list(table)}.")

@@ -128,6 +128,8 @@ def show(answers: Answers, words: list[str], questions: list[list[str]]) -> None
         ):
             best = zip(found[names][i, :5], found[numbers][i])
             print(f"  {word:>10}, {how:8}", *(f"{w.decode()} {x:.2f}" for w, x in best))
+    if not questions:
+        return
     found = answers.analogies(tf.constant(questions))
     for (a, b, c), best in zip(questions, found["answers"].numpy()):
         best = ", ".join(word.decode() for word in best[:5] if word)
