@@ -20,7 +20,7 @@ demo: .venv/ready
 test: .venv/ready-to-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest --numprocesses=logical --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=logical --dist=loadfile --no-loadscope-reorder
 
 .venv/ready-to-test: serving/requirements.txt .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<

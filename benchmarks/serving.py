@@ -50,8 +50,7 @@ SENTENCE = [3, 6, 9, 11, 14, 17, 20, 25, 32]
 
 
 def build_sentiment():
-    texts, _ = reviews.reviews(1000, "benchmark")
-    model = sentiment.build(texts, "lstm")
+    model = sentiment.build(reviews.reviews(1000, "benchmark"), "lstm")
     return model, sentiment.signatures(model)
 
 

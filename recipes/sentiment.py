@@ -8,12 +8,15 @@
 
 A table is CSV, TSV, JSON lines or Parquet, with a column of texts and one of classes.
 
-What a word says depends on its place ("good, not bad" and "bad, not good"): a
-bidirectional recurrent network reads the review, and the strongest answer of each unit,
-over all words, decides (max-pooling, as in Johnson & Zhang 2016). Raw text goes in; its
-cleaning, splitting, numbering, padding and masking are part of the model. Read in one
-direction only, a text can be scored while it arrives: the export then has the signature
-`stream`, whose states go in and come out.
+Two models answer together. What a word says depends on its place ("good, not bad" and "bad,
+not good"): a bidirectional recurrent network reads the review, and the strongest answer of
+each unit, over all words, decides (max-pooling, as in Johnson & Zhang 2016). What short
+phrases say, wherever they stand, a linear model on n-grams knows better (Wang & Manning
+2012). Validation data decide how much each has to say. Raw text goes in; its cleaning,
+splitting, numbering, padding and masking are part of the model.
+
+Read by the network alone, and in one direction, a text can be scored while it arrives: the
+export then has the signature `stream`, whose states go in and come out.
 """
 
 import argparse
@@ -52,7 +55,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 from keras import ops
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import confusion_matrix, log_loss
 
 import layers
 from layers.exchange import checks
@@ -60,8 +63,10 @@ from recipes.common import (
     batching,
     classification,
     labelled_texts,
+    ngrams,
     pictures,
     publishing,
+    sentiment_stream,
     training,
 )
 from recipes.common.cells import CELLS
@@ -132,26 +137,30 @@ def standardize(texts: tf.Tensor) -> tf.Tensor:
 
 
 def build(
-    texts: list,
+    train: Reviews,
     cell: str,
     units: int = 128,
     embeddings: str | None = None,
     unidirectional: bool = False,
     classes: int = 2,
 ) -> keras.Model:
+    """Its outputs: the scores by "network" and "ngrams", and the probabilities by "both"; of the
+    second of two classes, or of all."""
+    texts = tf.data.Dataset.from_tensor_slices(train[0]).batch(1000)
     number = keras.layers.TextVectorization(
         max_tokens=30_000, standardize=standardize, name="vocabulary"
     )
-    number.adapt(tf.data.Dataset.from_tensor_slices(texts).batch(1000))
+    number.adapt(texts)
 
     text = keras.Input((), dtype="string", name="text")
-    numbers = ops.pad(number(text)[:, :LONGEST], [[0, 0], [0, 1]])  # one place even for ""
-    mask = numbers != 0
-    x = word_vectors.embedding(number.get_vocabulary(), embeddings, 128)(numbers)
+    numbers = ops.pad(number(text), [[0, 0], [0, 1]])  # one place even for ""
+    read = numbers[:, :LONGEST]
+    mask = read != 0
+    x = word_vectors.embedding(number.get_vocabulary(), embeddings, 128)(read)
     x = keras.layers.SpatialDropout1D(0.5)(x)
     if unidirectional:
-        read = CELLS[cell](units, return_sequences=True, return_state=True, name="read")
-        x, *_ = read(x, mask=mask)
+        forwards = CELLS[cell](units, return_sequences=True, return_state=True, name="read")
+        x, *_ = forwards(x, mask=mask)
     else:
         recurrent = CELLS[cell](units, return_sequences=True)
         x = layers.Bidirectional(recurrent, name="read")(x, mask=mask)
@@ -159,28 +168,85 @@ def build(
     x = ops.where(ops.expand_dims(mask, -1), x, ops.full_like(x, -1.0))
     x = keras.layers.GlobalMaxPooling1D()(x)
     x = keras.layers.Dropout(0.5)(x)
-    if classes == 2:  # one number says it all: the probability of the second
-        found = keras.layers.Dense(1, activation="sigmoid", name="classify")(x)
-    else:
-        found = keras.layers.Dense(classes, activation="softmax", name="classify")(x)
-    return keras.Model(text, found, name="sentiment")
+    outputs = 1 if classes == 2 else classes  # one says it all
+    scores = {"network": keras.layers.Dense(outputs, name="classify")(x)}
+    both = scores["network"]
+    if not unidirectional:
+        linear = ngrams.counted(texts.map(number), train[1], classes, name="ngrams")
+        scores["ngrams"] = linear(numbers)
+        both = Mix(name="mix")([both, scores["ngrams"]])
+    return keras.Model(text, {**scores, "both": to_probabilities(both)}, name="sentiment")
 
 
-def probabilities(found: tf.Tensor) -> tf.Tensor:
-    """(batch, classes), from what the model puts out."""
+class Mix(keras.layers.Layer):
+    """(1 − share) a + share b; the share is not trained."""
+
+    def build(self, input_shape):
+        self.share = self.add_weight((), lambda *_, **__: 0.5, trainable=False, name="share")
+
+    def call(self, scores):
+        a, b = scores
+        return (1 - self.share) * a + self.share * b
+
+
+def to_probabilities(scores: tf.Tensor) -> tf.Tensor:
+    return ops.sigmoid(scores) if scores.shape[-1] == 1 else ops.softmax(scores)
+
+
+def of_each_class(found: tf.Tensor) -> tf.Tensor:
+    """(batch, classes) probabilities, from those that the model puts out."""
     return tf.concat([1 - found, found], axis=-1) if found.shape[-1] == 1 else found
+
+
+def compile_model(model: keras.Model, steps: int) -> None:
+    """Sets the model up to be trained for `steps` batches: each part for itself."""
+    rate = keras.optimizers.schedules.CosineDecay(1e-3, steps)
+    two = model.output["both"].shape[-1] == 1
+    loss = "BinaryCrossentropy" if two else "SparseCategoricalCrossentropy"
+    loss = getattr(keras.losses, loss)(from_logits=True)
+    model.compile(
+        keras.optimizers.Adam(rate, clipnorm=1.0),
+        {name: loss for name in model.output if name != "both"},
+        metrics={"both": ["accuracy"]},
+    )
 
 
 # --- Evaluation ---------------------------------------------------------------------------
 
 
-def evaluate(model: keras.Model, data: Reviews, classes: int) -> tuple[dict, np.ndarray]:
+def answers(model: keras.Model, data: Reviews) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """(the labels, what the model puts out)."""
+    pairs = [
+        (y.numpy()[:, 0].astype(int), model.predict_on_batch(t)) for t, y in batches(data, False)
+    ]
+    truth, found = zip(*pairs)
+    return np.concatenate(truth), {k: np.concatenate([f[k] for f in found]) for k in found[0]}
+
+
+def choose_share(model: keras.Model, validation: Reviews) -> None:
+    """Gives the n-grams the share in the answer with which the loss is least."""
+    truth, found = answers(model, validation)
+
+    def loss(share):
+        each = of_each_class(
+            to_probabilities((1 - share) * found["network"] + share * found["ngrams"])
+        )
+        return log_loss(truth, each, labels=range(each.shape[-1]))
+
+    model.get_layer("mix").share.assign(min(np.linspace(0, 1, 21), key=loss))
+
+
+def evaluate(model: keras.Model, data: Reviews) -> tuple[dict, np.ndarray]:
     """(scores, the confusion matrix)."""
-    pairs = [(labels.numpy(), model.predict_on_batch(t)) for t, labels in batches(data, False)]
-    truth, found = (np.concatenate(x) for x in zip(*pairs))
-    truth, predicted = truth[:, 0].astype(int), np.argmax(probabilities(found), axis=-1)
-    matrix = confusion_matrix(truth, predicted, labels=range(classes))
-    return {"reviews": len(truth), **classification.score(truth, predicted)}, matrix
+    truth, found = answers(model, data)
+    alone = {n: to_probabilities(x) for n, x in found.items() if n != "both"}
+    predicted = {
+        name: np.argmax(of_each_class(x), axis=-1) for name, x in {**found, **alone}.items()
+    }
+    scores = {name: classification.score(truth, x) for name, x in predicted.items()}
+    classes = range(of_each_class(found["both"]).shape[-1])
+    matrix = confusion_matrix(truth, predicted["both"], labels=classes)
+    return {"reviews": len(truth), **scores.pop("both"), "alone": scores}, matrix
 
 
 # --- Export: sentences in; a label and the probabilities of all out ------------------------
@@ -200,8 +266,8 @@ def bounded(name: str, texts: tf.Tensor) -> tf.Tensor:
 
 
 def answer(found: tf.Tensor, labels: list[str]) -> dict[str, tf.Tensor]:
-    """The outputs, from what the model puts out."""
-    each = probabilities(found)
+    """The outputs, from the probabilities that the model puts out."""
+    each = of_each_class(found)
     label = tf.gather(tf.constant(labels), tf.argmax(each, axis=-1))
     return {"label": label, "probabilities": each}
 
@@ -212,94 +278,19 @@ def signatures(
     def classify(sentences):
         sentences = checks.shaped(sentences, [None])
         sentences = bounded("sentences", sentences)
-        return answer(model(sentences, training=False), labels)
+        return answer(model(sentences, training=False)["both"], labels)
 
     specs, example = {"sentences": tf.TensorSpec([None], tf.string)}, {"sentences": examples}
     found = {"serving_default": (classify, specs, example)}
-    one_direction = isinstance(model.get_layer("read"), layers.RNN)
-    return {**found, **(stream_signatures(model, labels, examples[:1]) if one_direction else {})}
+    if isinstance(model.get_layer("read"), layers.RNN):  # in one direction
 
+        def answer_scores(scores):
+            return answer(to_probabilities(scores), labels)
 
-# --- Export of a stream: pieces of text and states in; the answer so far and states out -----
-
-
-def split_off_tail(texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """(what is read alike whatever follows, the rest), wherever a text was cut.
-
-    The rest starts at a tag not closed yet, or else behind the last space or tag: inside
-    a word nothing is decided. `\\C` is any byte, also of half a character.
-    """
-    after_tags = tf.strings.regex_replace(texts, r"^\C*>", "")
-    before_open = tf.strings.regex_replace(after_tags, r"<\C*$", "")
-    whole_words = tf.strings.regex_replace(before_open, r"^(\C*\s)?\C*$", r"\1")
-    length = tf.strings.length(texts)
-    cut = length - tf.strings.length(after_tags) + tf.strings.length(whole_words)
-    read = tf.strings.substr(texts, tf.zeros_like(cut), cut)
-    return read, tf.strings.substr(texts, cut, length - cut)
-
-
-def stream_signatures(model: keras.Model, labels: list[str], example: list[str]) -> dict:
-    """The states of a stream, by name:
-
-    tail_bytes   string [batch], the end of the text, in which no word is sure yet. (By the
-                 end of its name TF Serving's REST API knows that it may be no UTF-8.)
-    words_read   int32 [batch], up to LONGEST
-    highest      float [batch, units], the strongest answer of each unit so far
-    state_0, …   float [batch, units], the recurrent states
-    """
-    read = model.get_layer("read")
-    sizes = {"highest": read.cell.units}
-    sizes |= {f"state_{i}": size for i, size in enumerate(read.cell.state_sizes)}
-
-    def go_on(text, words_read, highest, *states):
-        """The states after the words of `text`, as far as they are among the first LONGEST."""
-        numbers = model.get_layer("vocabulary")(text)[:, :LONGEST]
-        numbers = tf.pad(numbers, [[0, 0], [0, 1]])  # as in `build`
-        place = words_read[:, None] + tf.range(tf.shape(numbers)[1])
-        mask = (numbers != 0) & (place < LONGEST)
-        x = model.get_layer("embedding")(numbers)
-        x, *states = read(x, initial_state=list(states), mask=mask)
-        x = tf.where(mask[..., None], x, -1.0)
-        words_read += tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
-        return words_read, tf.maximum(highest, tf.reduce_max(x, axis=1)), *states
-
-    inputs = {"chunk": tf.string, "tail_bytes": tf.string, "words_read": tf.int32}
-    inputs = {name: tf.TensorSpec([None], kind) for name, kind in inputs.items()}
-    inputs |= {name: tf.TensorSpec([None, size]) for name, size in sizes.items()}
-
-    def stream(*given):
-        given = {n: checks.shaped(x, list(inputs[n].shape)) for n, x in zip(inputs, given)}
-        given = checks.same_batch(given)
-        words_read = checks.between("words_read", given["words_read"], 0, LONGEST)
-        numbers = [checks.finite(name, given[name]) for name in sizes]
-        text = tf.strings.join([given["tail_bytes"], given["chunk"]])
-        text = bounded("chunk", text)
-        whole_words, tail = split_off_tail(text)
-        words_read, *numbers = go_on(whole_words, words_read, *numbers)
-        _, highest, *_ = go_on(tail, words_read, *numbers)  # as if nothing followed
-        tail = tf.where(words_read < LONGEST, tail, "")
-        states = {"tail_bytes": tail, "words_read": words_read, **dict(zip(sizes, numbers))}
-        return {**answer(model.get_layer("classify")(highest), labels), **states}
-
-    def initial_state(batch_size):
-        batch_size = checks.batch_size(batch_size)
-        numbers = {name: tf.zeros([batch_size, size]) for name, size in sizes.items()}
-        return {
-            "tail_bytes": tf.fill([batch_size], ""),
-            "words_read": tf.fill([batch_size], 0),
-            **numbers,
-            "highest": numbers["highest"] - 1.0,  # what padding has in `build`
-        }
-
-    example = {"chunk": example, **initial_state(tf.constant(1))}
-    return {
-        "stream": (stream, inputs, example),
-        "initial_state": (
-            initial_state,
-            {"batch_size": tf.TensorSpec([], tf.int32)},
-            {"batch_size": 1},
-        ),
-    }
+        found |= sentiment_stream.signatures(
+            model, LONGEST, bounded, answer_scores, example=examples[:1]
+        )
+    return found
 
 
 def main(args: argparse.Namespace) -> None:
@@ -309,21 +300,29 @@ def main(args: argparse.Namespace) -> None:
     train = batches(data["train"], shuffle=True).take(args.steps or -1)
     validation = batches(data["validation"], shuffle=False)
     model = build(
-        data["train"][0],
+        data["train"],
         args.cell,
         embeddings=args.embeddings,
         unidirectional=args.unidirectional,
         classes=len(labels),
     )
-    rate = keras.optimizers.schedules.CosineDecay(1e-3, args.epochs * len(train))
-    optimizer = keras.optimizers.Adam(rate, clipnorm=1.0)
-    loss = "binary_crossentropy" if len(labels) == 2 else "sparse_categorical_crossentropy"
-    model.compile(optimizer, loss, metrics=["accuracy"])
+    compile_model(model, args.epochs * len(train))
     model.summary()
 
-    trained = training.fit(model, train, validation, args, best=("val_accuracy", "max"))
-    scores, _ = evaluate(model, data["validation"], len(labels))
-    test, confusion = evaluate(model, data["test"], len(labels))
+    def for_each_output(texts, labels):
+        return texts, {name: labels for name in model.output}
+
+    trained = training.fit(
+        model,
+        train.map(for_each_output),
+        validation.map(for_each_output),
+        args,
+        best=("val_both_accuracy", "max"),
+    )
+    if not args.unidirectional:
+        choose_share(model, data["validation"])
+    scores, _ = evaluate(model, data["validation"])
+    test, confusion = evaluate(model, data["test"])
     simpler = classification.baselines(data["train"], data["test"], standardize)
     training.write_metrics(args, trained, model, validation=scores, test={**test, **simpler})
     pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
@@ -332,7 +331,8 @@ def main(args: argparse.Namespace) -> None:
     pictures.confusion(args.output / "confusion.png", confusion, labels, title)
     pd.DataFrame(confusion, labels, labels).to_csv(args.output / "confusion.csv")
     print(f"Test, {test['reviews']} texts:")
-    for name, found in {"this network": test, **simpler}.items():
+    alone = {f"{name} alone": found for name, found in test["alone"].items()}
+    for name, found in {"this model": test, **alone, **simpler}.items():
         print(f"  {name:40} accuracy {found['accuracy']:.2%}  macro-F1 {found['macro_f1']:.4f}")
 
     examples = EXAMPLES if labels == LABELS else data["test"][0][:2]

@@ -29,7 +29,8 @@ def tagger(folder):
 
 
 def classifier(folder, unidirectional):
-    model = sentiment.build(TEXTS, "lstm", unidirectional=unidirectional)
+    train = TEXTS, [k % 2 for k in range(len(TEXTS))]
+    model = sentiment.build(train, "lstm", unidirectional=unidirectional)
     return publishing.publish(model, folder, sentiment.signatures(model))
 
 

@@ -343,9 +343,10 @@ def test_usage_errors(recipe, arguments, error, tmp_path, capsys):
 
 
 def test_two_classes_keep_one_output():
-    texts = ["a good film", "a bad film"]
-    two, four = (sentiment.build(texts, "gru", units=4, classes=n) for n in (2, 4))
-    assert two.output_shape == (None, 1) and four.output_shape == (None, 4)
+    train = ["a good film", "a bad film"], [1, 0]
+    two, four = (sentiment.build(train, "gru", units=4, classes=n) for n in (2, 4))
+    assert {x.shape for x in two.output.values()} == {(None, 1)}
+    assert {x.shape for x in four.output.values()} == {(None, 4)}
     found = sentiment.answer(tf.constant([[0.2], [0.9]]), ["negative", "positive"])
     assert found["label"].numpy().tolist() == [b"negative", b"positive"]
     np.testing.assert_allclose(found["probabilities"], [[0.8, 0.2], [0.1, 0.9]], rtol=1e-6)

@@ -7,6 +7,7 @@ import sys
 import pytest
 import tensorflow as tf
 from conftest import REPOSITORY
+from text import numbers
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +53,23 @@ def test_decimal_commas_and_a_header_in_another_encoding(versions, tmp_path):
     [
         ("", "is empty"),
         ("a,b\n1,2\n,3\n4,5\n", "no number in column 0"),
-        ("1,2\n3\n", "['3'] has not as many values"),
+        ("1,2\n3\n", r"\['3'\] has not as many values"),
+    ],
+)
+def test_bad_files_are_named(tmp_path, text, error):
+    (tmp_path / "window.csv").write_text(text)
+    with pytest.raises(SystemExit, match=error):
+        numbers(tmp_path / "window.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
         ("1,2\nnan,4\n", "refuses this: `window` must be finite"),
         ("1,2\n3,4\n5,6\n", r"got shape (1, 3, 2), expected (None, 2, 2)"),
     ],
 )
-def test_bad_files_are_named(versions, tmp_path, text, error):
+def test_what_the_model_refuses_is_said(versions, tmp_path, text, error):
     path = tmp_path / "window.csv"
     path.write_text(text)
     done = query(versions, path)

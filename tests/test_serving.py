@@ -63,8 +63,11 @@ def publish_pos_tagging(folder):
     publishing.publish(model, folder, pos_tagging.signatures(model, tags))
 
 
+REVIEWS = ["a good film", "a bad film"], [1, 0]
+
+
 def publish_sentiment(folder):
-    model = sentiment.build(["a good film", "a bad film"], "lstm", units=8)
+    model = sentiment.build(REVIEWS, "lstm", units=8)
     publishing.publish(model, folder, sentiment.signatures(model))
 
 
@@ -75,7 +78,7 @@ def publish_word_embeddings(folder):
 
 
 def publish_sentiment_stream(folder):
-    model = sentiment.build(["a good film", "a bad film"], "lstm", units=8, unidirectional=True)
+    model = sentiment.build(REVIEWS, "lstm", units=8, unidirectional=True)
     publishing.publish(model, folder, sentiment.signatures(model))
 
 

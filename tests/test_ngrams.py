@@ -1,0 +1,36 @@
+"""The linear model on n-grams, held against scikit-learn's counts and naive Bayes's formula."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.feature_extraction.text import CountVectorizer
+
+from recipes.common import ngrams
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_scores_are_the_ratios_of_the_different_ngrams(classes):
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(1, 9, rng.integers(1, 12)) for _ in range(60)]
+    labels = rng.integers(0, classes, 60)
+    numbers = np.stack([np.pad(row, (0, 12 - len(row))) for row in rows])
+    texts = tf.data.Dataset.from_tensor_slices(numbers).batch(7)
+    layer = ngrams.counted(texts, labels, classes)
+    layer.kernel.assign(tf.ones_like(layer.kernel))
+
+    vectorizer = CountVectorizer(ngram_range=(1, 3), binary=True, token_pattern=r"\S+")
+    present = vectorizer.fit_transform([" ".join(f"w{word}" for word in row) for row in rows])
+    known = ["w1" not in gram.split() for gram in vectorizer.get_feature_names_out()]
+    present = present.toarray()[:, known]
+    ratios = []
+    for one in [1] if classes == 2 else range(3):
+        p, q = (1 + present[labels == one].sum(0), 1 + present[labels != one].sum(0))
+        ratios.append(np.log(p / p.sum() / (q / q.sum())))
+    np.testing.assert_allclose(layer(numbers), present @ np.stack(ratios, -1), rtol=1e-5, atol=1e-5)
+
+
+def test_only_the_most_frequent_are_kept(monkeypatch):
+    monkeypatch.setattr(ngrams, "MOST", 2)
+    texts = tf.data.Dataset.from_tensors(np.array([[2, 3, 4], [2, 3, 5], [3, 3, 0]]))
+    layer = ngrams.counted(texts, [0, 1, 1], 2)
+    assert layer.keys.numpy().tolist() == [2, 3]
