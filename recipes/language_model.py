@@ -73,8 +73,8 @@ from recipes.common import (
     unit_search,
 )
 from recipes.common.cells import CELLS
-from recipes.common.character_export import START, signatures, state_sizes
-from recipes.common.characters import Characters
+from recipes.common.character_export import MOST_PLACES, START, signatures, state_sizes
+from recipes.common.characters import UNKNOWN, Characters
 from recipes.common.samples import brackets
 
 STREAMS = 64  # read side by side
@@ -197,18 +197,20 @@ def compile_model(model: keras.Model, steps: int) -> None:
 def losses(model: keras.Model, numbers: np.ndarray, start: int) -> np.ndarray:
     """−log P of each of `numbers`, read in one go: the states are carried through all of it."""
     streaming = layers.streaming_model(model)
+    sizes = state_sizes(streaming)
+    some = tf.TensorSpec([1, None], tf.int32)
 
-    @tf.function
+    @tf.function(input_signature=[some, some, {n: tf.TensorSpec([1, k]) for n, k in sizes.items()}])
     def read(numbers, to_come, states):
         answer = streaming({"numbers": numbers, **states}, training=False)
         nats = tf.nn.sparse_softmax_cross_entropy_with_logits(to_come, answer["logits"])
         return nats[0], {name: answer[name] for name in states}
 
-    states, found = {n: tf.zeros((1, size)) for n, size in state_sizes(streaming).items()}, []
+    states, found = {name: tf.zeros([1, size]) for name, size in sizes.items()}, []
     before = np.append(start, numbers[:-1]).astype("int32")
     for i in range(0, len(numbers), 1000):
         part = slice(i, i + 1000)
-        nats, states = read(tf.constant(before[None, part]), numbers[None, part], states)
+        nats, states = read(before[None, part], numbers[None, part], states)
         found.append(nats)
     return np.concatenate(found)
 
@@ -224,19 +226,11 @@ def evaluate(model: keras.Model, characters: Characters, train: str, text: str) 
     """Scores of the model, and of what counting knows."""
     numbers, start = (characters.numbers(tf.constant([x])).flat_values for x in (text, START))
     found = losses(model, numbers.numpy(), int(start[0]))
-    counted = {
-        f"{NGRAM}-grams": NGRAM,
-        "characters by frequency": 1,
-    }
-    return {
-        "characters": len(text),
-        "unknown": int(np.sum(numbers == 0)),
-        "model": score(float(np.mean(found, dtype="float64")), text),
-        **{
-            name: score(character_ngrams.nats(train, text, order, len(characters)), text)
-            for name, order in counted.items()
-        },
-    }
+    scores = {"model": float(np.mean(found, dtype="float64"))}
+    for name, order in {f"{NGRAM}-grams": NGRAM, "frequency alone": 1}.items():
+        scores[name] = character_ngrams.nats(train, text, order, len(characters))
+    counts = {"characters": len(text), "unknown": int(np.sum(numbers == UNKNOWN))}
+    return {**counts, **{name: score(nats, text) for name, nats in scores.items()}}
 
 
 # --- Texts written, and all of it ------------------------------------------------------------
@@ -251,7 +245,18 @@ def show_texts(served: dict, args: argparse.Namespace, prompts: list[str]) -> No
         print(f"\n{text.decode()}")
 
 
+def refuse_too_much(prompts: list[str], length: int) -> None:
+    """Ends the program if so much can't be written at once."""
+    places = len(prompts) * (max(map(len, prompts)) + length)
+    if places > MOST_PLACES:
+        raise SystemExit(
+            f"--generate: {len(prompts)} texts with up to {places // len(prompts):,} characters "
+            f"each are more than {MOST_PLACES:,}. Give fewer prompts or a smaller --length."
+        )
+
+
 def main(args: argparse.Namespace) -> None:
+    refuse_too_much(args.generate or [""], args.length)
     text = load(args)
     train, validation = split(text)
     characters = Characters(train)
@@ -273,7 +278,7 @@ def main(args: argparse.Namespace) -> None:
     trained_before &= training.epochs_done(args.output) >= args.epochs
     trained = training.fit(carried, batched, held_out, args, best=("val_loss", "min"))
     served = signatures(model, characters, validation[:20])
-    show_texts(served, args, args.generate or [validation[:20]])
+    show_texts(served, args, args.generate or [""])
     if args.generate and trained_before:
         return
     scores = evaluate(model, characters, train, validation)
@@ -284,12 +289,9 @@ def main(args: argparse.Namespace) -> None:
     pictures.coloured_text(args.output / "units.png", found)
     print(f"\nValidation, all {len(validation):,} characters, one behind the other:")
     for name, of in list(scores.items())[2:]:
-        print(
-            f"  {name:24} {of['nats']:.4f} nats, {of['bits']:.4f} bits a character; "
-            f"{of['bits_a_byte']:.4f} bits a byte"
-        )
-    for line in found:
-        print(f"  {line['title']}")
+        bits = f"{of['bits']:.4f} bits a character; {of['bits_a_byte']:.4f} bits a byte"
+        print(f"  {name:16} {of['nats']:.4f} nats, {bits}")
+    print("What single units follow:", *(line["title"] for line in found), sep="\n  ")
 
     version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)
     print(f"Exported to {version}; pictures and metrics are in {args.output}.")

@@ -34,14 +34,16 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
-from recipes import forecasting, pos_tagging, sentiment
-from recipes.common import publishing, word_search
+from recipes import forecasting, language_model, pos_tagging, sentiment
+from recipes.common import character_export, publishing, word_search
+from recipes.common.characters import Characters
 
-RECIPES = ["forecasting", "pos_tagging", "sentiment", "word_embeddings"]
+RECIPES = ["forecasting", "language_model", "pos_tagging", "sentiment", "word_embeddings"]
 SENTENCES = ["I saw a saw.", "", "Ça, c'est bon 🙂", "The film was good, not bad."]
 SERIES = forecasting.load("sample", None, 0)[0].values
 INPUTS = {
     "forecasting": SERIES[:192].reshape(2, 96, 3),
+    "language_model": SENTENCES,
     "pos_tagging": SENTENCES,
     "sentiment": SENTENCES,
     "word_embeddings": ["word3", "Word5", "unknown"],
@@ -72,6 +74,12 @@ def publish_word_embeddings(folder):
     vectors = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
     answers = word_search.Answers([f"word{i}" for i in range(20)], vectors, None)
     publishing.publish(answers, folder, word_search.signatures(answers))
+
+
+def publish_language_model(folder):
+    characters = Characters("a good film")
+    model = language_model.build(len(characters), "gru", units=8)
+    publishing.publish(model, folder, character_export.signatures(model, characters, "a"))
 
 
 def publish_sentiment_stream(folder):
@@ -107,6 +115,7 @@ def saved_models(tmp_path_factory):
     publish_pos_tagging(folder / "pos_tagging")
     publish_sentiment(folder / "sentiment")
     publish_word_embeddings(folder / "word_embeddings")
+    publish_language_model(folder / "language_model")
     publish_sentiment_stream(folder / "sentiment_stream")
     save_counter(folder / "counter")
     return folder

@@ -14,8 +14,9 @@ from recipes.common import sampling
 from recipes.common.characters import Characters, split_off_tail
 
 START = "\n"  # what a text is taken to follow
-# In a request to the export, so that its memory and time are bounded:
-MOST_PLACES = 2**13  # characters, each text padded to the longest; what is written among them
+# In a request, so that its memory and time are bounded: characters, those to be written among
+# them, each text padded to the longest.
+MOST_PLACES = 2**13
 
 
 def signatures(model: keras.Model, characters: Characters, example: str) -> dict:
@@ -96,18 +97,16 @@ def signatures(model: keras.Model, characters: Characters, example: str) -> dict
         numbers = bounded("prompts", prompts, length)
         every, states = follow(numbers, begin(numbers.nrows(tf.int32)))
 
-        def write_one(step, logits, states, written):
+        def write_one(step, logits, states, texts):
             logits = sampling.narrowed(logits[:, 1:], temperature, top_k, top_p)
             drawn = 1 + sampling.draw(logits, seed, step)
             every, states = read(drawn[:, None], tf.ones_like(drawn[:, None], tf.bool), states)
-            return step + 1, every[:, -1], states, written.write(step, drawn)
+            texts = tf.strings.join([texts, characters.texts(drawn)])
+            return step + 1, every[:, -1], states, texts
 
-        written = tf.TensorArray(tf.int32, length, element_shape=[None])
-        begun = (0, every[:, -1], states, written)
-        *_, written = tf.while_loop(lambda step, *_: step < length, write_one, begun)
-        new = characters.texts(tf.reshape(written.stack(), (length, tf.size(prompts))))
-        new = tf.strings.reduce_join(new, axis=0)
-        return {"texts": tf.strings.join([prompts, new])}
+        begun = (0, every[:, -1], states, prompts)
+        *_, texts = tf.while_loop(lambda step, *_: step < length, write_one, begun)
+        return {"texts": texts}
 
     scalars = {"length": tf.int32, "temperature": tf.float32, "top_k": tf.int32}
     scalars |= {"top_p": tf.float32, "seed": tf.int32}
