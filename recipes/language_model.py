@@ -187,8 +187,8 @@ def compile_model(model: keras.Model, steps: int) -> None:
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, steps - rise, warmup_target=3e-3, warmup_steps=rise
     )
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=0.01, clipnorm=1.0)
-    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(rate, clipnorm=1.0), loss)
 
 
 # --- Evaluation -----------------------------------------------------------------------------
