@@ -125,8 +125,6 @@ def good(served, recipe, signature, batch=2):
             "top_p": tf.constant(0.9),
             "seed": tf.constant(0),
         }
-    if recipe == "language_model":
-        return {"texts": tf.fill([batch], "I saw a saw .")}
     if recipe.startswith("word_embeddings"):
         return {"words": tf.fill([batch], "saw")}
     if signature == "words":
@@ -138,6 +136,8 @@ def good(served, recipe, signature, batch=2):
             "chunk": tf.fill([batch], "so goo") if text else tf.ones((batch, 5, 3)),
             **states,
         }
+    if recipe == "language_model":
+        return {"texts": tf.fill([batch], "I saw a saw .")}
     if recipe.startswith("forecasting"):
         return {"window": tf.ones((batch, LOOKBACK, 3))}
     return {"sentences": tf.fill([batch], "I saw a saw .")}
