@@ -171,6 +171,7 @@ class Carried(keras.Model):
             name: tf.Variable(tf.zeros((streams, size)), trainable=False)
             for name, size in state_sizes(self.streaming).items()
         }
+        self.built = True  # so that a run which goes on can load its weights
 
     def call(self, inputs, training=False):
         numbers, go_on = inputs

@@ -146,6 +146,16 @@ def test_states_are_carried_from_batch_to_batch_and_begin_anew(cell):
         np.testing.assert_allclose(np.concatenate(pieces, axis=1), whole, atol=1e-5)
 
 
+def test_a_model_that_was_not_called_yet_takes_up_its_weights(tmp_path):
+    before, after = (language_model.Carried(model_of(), 2) for _ in range(2))
+    before((tf.ones((2, 4), tf.int32), tf.constant(0.0)))
+    before.trainable_variables[0].assign_add(tf.ones_like(before.trainable_variables[0]))
+    before.save_weights(tmp_path / "kept.weights.h5")
+    after.load_weights(tmp_path / "kept.weights.h5")
+    for old, new in zip(before.get_weights(), after.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
 def test_the_whole_text_is_counted_and_each_character_once():
     model, text = model_of(), (TEXT * 70)[:2043]
     numbers = np.array([1 + LETTERS.index(c) for c in text], "int32")
