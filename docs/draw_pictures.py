@@ -25,12 +25,14 @@ RUNS = {
     "pos_tagging": SAMPLE,
     "forecasting": SAMPLE,
     "word_embeddings": SAMPLE,
+    "language_model": SAMPLE,
     "gradient_flow": ["--steps", "1500", "--lengths", "50", "--pauses", "20"],
     "compare_cells": [],
 }
 COPIED = {
     "forecasting": ["forecast.png"],
     "word_embeddings": ["similarities.png", "map.png"],
+    "language_model": ["units.png"],
     "gradient_flow": ["gradient_flow.png"],
     "compare_cells": ["cells.png"],
 }

@@ -13,8 +13,15 @@ import pytest
 import tensorflow as tf
 from conftest import ask_in_c, portable_ops
 
-from recipes import forecasting, pos_tagging, sentiment
-from recipes.common import forecasting_stream, publishing, vector_tables, word_search
+from recipes import forecasting, language_model, pos_tagging, sentiment
+from recipes.common import (
+    character_export,
+    forecasting_stream,
+    publishing,
+    vector_tables,
+    word_search,
+)
+from recipes.common.characters import Characters
 
 MEAN, STD = np.array([300.0, 12, 0.05], "float32"), np.array([50.0, 5, 0.01], "float32")
 LOOKBACK, HORIZON = 48, 30
@@ -52,12 +59,20 @@ def vectors(folder, spelt):
     return publishing.publish(answers, folder, word_search.signatures(answers))
 
 
+def writer(folder):
+    characters = Characters("\n".join(TEXTS))
+    model = language_model.build(len(characters), "lstm", units=8)
+    served = character_export.signatures(model, characters, "good")
+    return publishing.publish(model, folder, served)
+
+
 EXPORTS = {
     "pos_tagging": tagger,
     "sentiment": lambda folder: classifier(folder, False),
     "sentiment_stream": lambda folder: classifier(folder, True),
     "forecasting": lambda folder: forecaster(folder, False),
     "forecasting_stream": lambda folder: forecaster(folder, True),
+    "language_model": writer,
     "word_embeddings": lambda folder: vectors(folder, False),
     "word_embeddings_ngrams": lambda folder: vectors(folder, True),
 }
@@ -72,6 +87,10 @@ SIGNATURES = [
     ("forecasting_stream", "serving_default"),
     ("forecasting_stream", "stream"),
     ("forecasting_stream", "initial_state"),
+    *[
+        ("language_model", signature)
+        for signature in ("serving_default", "generate", "stream", "initial_state")
+    ],
     *[
         (recipe, signature)
         for recipe in ("word_embeddings", "word_embeddings_ngrams")
@@ -98,17 +117,28 @@ def good(served, recipe, signature, batch=2):
         return {"batch_size": tf.constant(batch)}
     if signature == "analogies":
         return {"questions": tf.fill([batch, 3], "king")}
+    if signature == "generate":
+        return {
+            "prompts": tf.fill([batch], "good"),
+            "length": tf.constant(3),
+            "temperature": tf.constant(0.8),
+            "top_k": tf.constant(0),
+            "top_p": tf.constant(0.9),
+            "seed": tf.constant(0),
+        }
     if recipe.startswith("word_embeddings"):
         return {"words": tf.fill([batch], "saw")}
     if signature == "words":
         return {"words": tf.fill([batch, 2], "saw")}
     if signature == "stream":
         states = served[recipe]["initial_state"](batch_size=tf.constant(batch))
-        text = recipe == "sentiment_stream"
+        text = recipe != "forecasting_stream"
         return {
             "chunk": tf.fill([batch], "so goo") if text else tf.ones((batch, 5, 3)),
             **states,
         }
+    if recipe == "language_model":
+        return {"texts": tf.fill([batch], "I saw a saw .")}
     if recipe.startswith("forecasting"):
         return {"window": tf.ones((batch, LOOKBACK, 3))}
     return {"sentences": tf.fill([batch], "I saw a saw .")}
@@ -174,7 +204,7 @@ def test_what_is_not_finite_is_named(served, recipe, signature, bad):
     inputs = good(served, recipe, signature)
     for name, value in inputs.items():
         if value.dtype.is_floating:
-            poisoned = value.numpy()
+            poisoned = np.array(value)
             poisoned.flat[-1] = bad
             refused(served[recipe][signature], {**inputs, name: tf.constant(poisoned)}, name)
 
@@ -188,7 +218,7 @@ def test_what_overflows_is_no_silent_nan(served):
     refused(served["forecasting_stream"]["stream"], {**inputs, "chunk": chunk}, "chunk")
 
 
-@pytest.mark.parametrize("recipe", ["sentiment_stream", "forecasting_stream"])
+@pytest.mark.parametrize("recipe", ["sentiment_stream", "forecasting_stream", "language_model"])
 def test_a_batch_of_states_has_a_sensible_size(served, recipe):
     for batch in (-1, -(2**31), 2**31 - 1):
         refused(served[recipe]["initial_state"], {"batch_size": tf.constant(batch)}, "batch_size")
@@ -199,6 +229,25 @@ def test_a_count_that_no_stream_has_is_refused(served):
     for count in (-1, sentiment.LONGEST + 1):
         wrong = {**inputs, "words_read": tf.constant([0, count])}
         refused(served["sentiment_stream"]["stream"], wrong, "words_read")
+
+
+def test_what_cannot_be_generated_is_named(served):
+    generate = served["language_model"]["generate"]
+    inputs = good(served, "language_model", "generate")
+    most = character_export.MOST_PLACES
+    for name, values in {
+        "length": [-1, most + 1],
+        "temperature": [-0.1, np.nan, np.inf],
+        "top_k": [-1],
+        "top_p": [-0.1, 1.1],
+    }.items():
+        for value in values:
+            refused(generate, {**inputs, name: tf.constant(value, inputs[name].dtype)}, name)
+    refused(generate, {**inputs, "length": tf.constant(most // 2)}, "prompts")
+    extremes = {"temperature": 0.0, "top_k": 2**31 - 1, "top_p": 0.0, "seed": -(2**31)}
+    for name, value in extremes.items():
+        answer = generate(**{**inputs, name: tf.constant(value, inputs[name].dtype)})
+        assert all(len(text) == 7 for text in answer["texts"].numpy())
 
 
 ODD = {
@@ -226,6 +275,14 @@ def test_any_text_has_an_answer(served, text):
         assert answer["lengths"].numpy().tolist() == [0]
     answer = served["pos_tagging"]["words"](words=tf.constant([[text, b"saw"]]))
     assert answer["tags"].shape == (1, 2)
+    asked = tf.constant([text])
+    answer = served["language_model"]["serving_default"](texts=asked)
+    assert answer["lengths"].numpy() == [len(text.decode(errors="replace"))]
+    assert np.all(np.isfinite(answer["log_probabilities"])) and np.isfinite(answer["perplexity"])
+    written = served["language_model"]["generate"](
+        **{**good(served, "language_model", "generate", batch=1), "prompts": asked}
+    )
+    assert written["texts"].numpy()[0].decode()[:-3] == text.decode(errors="replace")
     for recipe in ("word_embeddings", "word_embeddings_ngrams"):
         for signature, asked in (
             ("serving_default", {"words": tf.constant([text])}),
@@ -258,6 +315,14 @@ def test_too_many_rows_are_refused(served):
     refused(served["sentiment"]["serving_default"], many, "sentences")
     inputs = good(served, "sentiment_stream", "stream", sentiment.MOST_TEXTS + 1)
     refused(served["sentiment_stream"]["stream"], inputs, "chunk")
+    most = character_export.MOST_PLACES
+    ask = served["language_model"]["serving_default"]
+    assert ask(texts=tf.constant(["a" * most]))["lengths"].numpy() == [most]
+    refused(ask, {"texts": tf.constant(["a" * (most + 1)])}, "texts")
+    refused(ask, {"texts": tf.constant(["a" * (most // 2), "a", "b"])}, "texts")
+    inputs = good(served, "language_model", "stream")
+    long = {**inputs, "chunk": tf.constant(["a" * most, ""])}
+    refused(served["language_model"]["stream"], long, "chunk")
     many = {"window": tf.ones((forecasting.MOST_WINDOWS + 1, LOOKBACK, 3))}
     refused(served["forecasting"]["serving_default"], many, "window")
     inputs = good(served, "forecasting_stream", "stream", batch=1)
@@ -315,6 +380,7 @@ def test_long_text_takes_little_memory(exports):
         (str(exports["sentiment"]), "serving_default", "sentences"),
         (str(exports["sentiment_stream"]), "stream", "chunk"),
         (str(exports["word_embeddings_ngrams"]), "neighbours", "words"),
+        (str(exports["language_model"]), "stream", "chunk"),
     ]
     # In a process of its own: a peak is never forgotten.
     subprocess.run([sys.executable, "-c", MEMORY, json.dumps(asked)], check=True)

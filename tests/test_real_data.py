@@ -1,8 +1,9 @@
 """The real datasets, read as their published results read them."""
 
 import numpy as np
+import tensorflow_datasets as tfds
 
-from recipes import forecasting, pos_tagging, sentiment, word_embeddings
+from recipes import forecasting, language_model, pos_tagging, sentiment, word_embeddings
 from recipes.common import analogy_questions
 
 
@@ -53,6 +54,20 @@ def test_etth1_repeating_the_last_value_scores_as_published(etth1_csv):
     for name in ("model", "repeat the last value"):
         np.testing.assert_allclose(scores[name]["mse"], 1.295, atol=1e-3)
         np.testing.assert_allclose(scores[name]["mae"], 0.713, atol=1e-3)
+
+
+def test_shakespeare_is_split_as_nanogpt_splits_it(tfds_data):
+    """Its prepare.py says 1,003,854 and 111,540 tokens; TFDS has the latter in two halves."""
+    text = language_model.load(language_model.arguments([]))
+    train, validation = language_model.split(text)
+    assert (len(train), len(validation)) == (1_003_854, 111_540)
+    parts = tfds.load("tiny_shakespeare")
+    (in_tfds,), halves = (
+        [example["text"].numpy().decode() for name in names for example in parts[name]]
+        for names in (["train"], ["validation", "test"])
+    )
+    assert train == in_tfds and validation == "".join(halves)
+    assert len(set(text)) == 65 and set(validation) <= set(train)
 
 
 def test_word_embeddings_read_all_of_imdb_but_its_test_part(tfds_data):

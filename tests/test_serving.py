@@ -34,14 +34,16 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
-from recipes import forecasting, pos_tagging, sentiment
-from recipes.common import publishing, word_search
+from recipes import forecasting, language_model, pos_tagging, sentiment
+from recipes.common import character_export, publishing, word_search
+from recipes.common.characters import Characters
 
-RECIPES = ["forecasting", "pos_tagging", "sentiment", "word_embeddings"]
+RECIPES = ["forecasting", "language_model", "pos_tagging", "sentiment", "word_embeddings"]
 SENTENCES = ["I saw a saw.", "", "Ça, c'est bon 🙂", "The film was good, not bad."]
 SERIES = forecasting.load("sample", None, 0)[0].values
 INPUTS = {
     "forecasting": SERIES[:192].reshape(2, 96, 3),
+    "language_model": SENTENCES,
     "pos_tagging": SENTENCES,
     "sentiment": SENTENCES,
     "word_embeddings": ["word3", "Word5", "unknown"],
@@ -77,6 +79,12 @@ def publish_word_embeddings(folder):
     publishing.publish(answers, folder, word_search.signatures(answers))
 
 
+def publish_language_model(folder):
+    characters = Characters("a good film")
+    model = language_model.build(len(characters), "gru", units=8)
+    publishing.publish(model, folder, character_export.signatures(model, characters, "a"))
+
+
 def publish_sentiment_stream(folder):
     model = sentiment.build(REVIEWS, "lstm", units=8, unidirectional=True)
     publishing.publish(model, folder, sentiment.signatures(model))
@@ -110,6 +118,7 @@ def saved_models(tmp_path_factory):
     publish_pos_tagging(folder / "pos_tagging")
     publish_sentiment(folder / "sentiment")
     publish_word_embeddings(folder / "word_embeddings")
+    publish_language_model(folder / "language_model")
     publish_sentiment_stream(folder / "sentiment_stream")
     save_counter(folder / "counter")
     return folder

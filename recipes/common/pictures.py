@@ -30,6 +30,67 @@ def curves(path: Path, history: dict[str, list[float]], best_epoch: int) -> None
     _save(figure, path)
 
 
+def loss_over_time(path: Path, trained: dict, published: dict[str, float]) -> None:
+    """The loss over epochs and minutes, beside others' figures by name.
+
+    Args:
+        trained: What `training.fit` returns.
+    """
+    history = trained["history"]
+    epochs = np.arange(1, len(history["loss"]) + 1)
+    figure, axis = plt.subplots(figsize=(7, 5))
+    axis.plot(epochs, history["loss"], marker="o", label="training, with dropout")
+    axis.plot(epochs, history["val_loss"], marker="o", label="validation")
+    axis.axvline(trained["best_epoch"], color="grey", linestyle=":", label="kept")
+    for k, (name, nats) in enumerate(published.items()):
+        axis.axhline(nats, color=f"C{k + 2}", linestyle="--", label=f"{name}, {nats}")
+    axis.set(xlabel="epoch", ylabel="nats a character")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    minutes = trained["seconds"] / 60 / len(epochs)
+    above = axis.secondary_xaxis("top", functions=(lambda e: e * minutes, lambda m: m / minutes))
+    above.set_xlabel("minutes of training")
+    axis.legend()
+    _save(figure, path)
+
+
+def coloured_text(path: Path, passages: list[dict]) -> None:
+    """Texts, each character on the colour of its value.
+
+    Args:
+        passages: For each its "title", "text" and "values", one a character, from −1 to 1.
+    """
+    wide = 80
+    rows = [_lines(passage["text"], wide) for passage in passages]
+    heights = [1 + max(row for row, _ in places) for places in rows]
+    figure, axes = plt.subplots(
+        len(passages), 1, figsize=(11, 0.24 * sum(heights) + 0.6 * len(passages)),
+        gridspec_kw={"height_ratios": heights}, squeeze=False,
+    )  # fmt: skip
+    for axis, passage, places, height in zip(axes[:, 0], passages, rows, heights):
+        image = np.full((height, wide), np.nan)
+        for (row, column), character, value in zip(places, passage["text"], passage["values"]):
+            image[row, column] = value
+            if not character.isspace():
+                style = {"ha": "center", "va": "center", "family": "monospace", "fontsize": 8}
+                axis.text(column, row, character, parse_math=False, **style)
+        axis.imshow(image, cmap="RdBu_r", vmin=-1.5, vmax=1.5, aspect="auto")
+        axis.set(xticks=[], yticks=[])
+        axis.set_title(passage["title"], loc="left", fontsize=10)
+    _save(figure, path)
+
+
+def _lines(text: str, wide: int) -> list[tuple[int, int]]:
+    """(row, column) of each character; a line that is too long goes on below."""
+    row = column = 0
+    places = []
+    for character in text:
+        if column == wide:
+            row, column = row + 1, 0
+        places.append((row, column))
+        row, column = (row + 1, 0) if character == "\n" else (row, column + 1)
+    return places
+
+
 def confusion(path: Path, matrix: np.ndarray, names: list[str], title: str) -> None:
     """A confusion matrix: rows are the truth, each coloured by its share.
 

@@ -33,6 +33,11 @@ PLACES = (
     "questions",
     "analogy",
     "words",
+    "generate",
+    "length",
+    "temperature",
+    "top_k",
+    "top_p",
 )
 
 
