@@ -4,6 +4,7 @@ One function for each, with the reason; `tests/test_private_apis.py` fails when 
 """
 
 import functools
+import random
 
 import tensorflow as tf
 from keras.src.random import seed_generator
@@ -41,9 +42,13 @@ def make_global_seed() -> None:
     """Makes Keras's global seed generator, which `keras.random` uses where it gets no `seed`.
 
     Keras would make it, a variable, where a cell first draws: inside of a scope that has none.
+    Whatever is built next starts from the numbers that it would start from without.
     """
+    state = random.getstate()
+    random.seed(f"global {random.random()}")
     with tf.init_scope():
         seed_generator.global_seed_generator()
+    random.setstate(state)
 
 
 def new_graph(name: str) -> tf.Graph:

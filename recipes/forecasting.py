@@ -286,6 +286,7 @@ def signatures(model: keras.Model, mean: np.ndarray, std: np.ndarray) -> dict:
 
 
 def main(args: argparse.Namespace) -> None:
+    training.seed(args)
     own = args.dataset == "data"
     data, ends = load_own(args) if own else load(args.dataset, args.data, args.seed)
     set_sizes(args, data.step, ends)

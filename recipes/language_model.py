@@ -257,6 +257,7 @@ def refuse_too_much(prompts: list[str], length: int) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
+    training.seed(args)
     refuse_too_much(args.generate or [""], args.length)
     text = load(args)
     train, validation = split(text)

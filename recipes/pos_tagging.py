@@ -297,6 +297,7 @@ def signatures(model: keras.Model, tags: list[str], example: list[str] | None = 
 
 
 def main(args: argparse.Namespace) -> None:
+    training.seed(args)
     if args.data:
         data, tags = treebanks.from_files(args)
     else:

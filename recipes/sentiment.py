@@ -294,6 +294,7 @@ def signatures(
 
 
 def main(args: argparse.Namespace) -> None:
+    training.seed(args)
     data, labels = labelled_texts.from_table(args) if args.data else load(args.dataset, args.seed)
     args.epochs = args.epochs or training.enough_epochs(len(data["train"][0]), BATCH, 2000)
     training.begin(args, data, labels)

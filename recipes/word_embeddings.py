@@ -299,6 +299,7 @@ def draw(folder: Path, corpus: Corpus, vectors: np.ndarray, chosen: list[str], s
 
 
 def main(args: argparse.Namespace) -> None:
+    training.seed(args)
     questions = analogy_questions.read(args.questions) if args.questions else {}
     if args.dataset == "sample" and not args.questions:
         questions = analogies.questions()

@@ -41,8 +41,14 @@ PLACES = (
 )
 
 
+def seed(args: argparse.Namespace) -> None:
+    """Seeds everything. A run that goes on must not draw what it drew in its first epoch again."""
+    done = 0 if args.restart else epochs_done(args.output)
+    keras.utils.set_random_seed(args.seed + done)
+
+
 def begin(args: argparse.Namespace, *data, extendable: bool = False) -> None:
-    """Makes sure that what lies under `args.output` is this run, and seeds everything.
+    """Makes sure that what lies under `args.output` is this run.
 
     Args:
         args: The recipe's arguments. They get `data_read`, the fingerprint of `data`.
@@ -60,8 +66,6 @@ def begin(args: argparse.Namespace, *data, extendable: bool = False) -> None:
     kept = history(args.output)
     if kept:
         refuse_another(kept, args)
-    # A run that goes on must not draw what it drew in its first epoch again.
-    keras.utils.set_random_seed(args.seed + epochs_done(args.output))
 
 
 def enough_epochs(examples: int, batch: int, batches: int) -> int:
