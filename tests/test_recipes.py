@@ -22,7 +22,7 @@ RUNS = {
     "pos_tagging": ["--cell", "lstm", "--epochs", "2"],
     "sentiment": ["--cell", "gru", "--epochs", "3"],
     "forecasting": ["--cell", "simple_rnn", "--epochs", "2"],
-    "language_model": ["--cell", "lstm", "--epochs", "3"],
+    "language_model": ["--cell", "lstm", "--epochs", "5"],
 }
 
 
@@ -143,8 +143,8 @@ def test_without_python_it_answers_the_same(run, c_program, tmp_path):
             "serving_default": {"texts": sentences["sentences"]},
             "generate": {
                 "prompts": ["([", ""],
-                **{"length": 20, "temperature": np.float32(1), "top_k": 5},
-                **{"top_p": np.float32(0.9), "seed": 1},
+                **{"length": np.int32(20), "temperature": np.float32(1), "top_k": np.int32(5)},
+                **{"top_p": np.float32(0.9), "seed": np.int32(1)},
             },
         },
     }[recipe]

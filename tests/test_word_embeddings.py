@@ -370,9 +370,9 @@ def test_recipes_start_from_vectors(tmp_path, capsys):
     vectors = random.normal(scale=0.4, size=(2, 60)).astype("float32")
     word_vectors.write(path, ["film", "saw"], vectors)
     data, tags = pos_tagging.load("sample", 0)
-    texts, _ = sentiment.load("sample", 0)[0]["train"]
+    reviews = sentiment.load("sample", 0)[0]["train"]
     models = {
-        "sentiment": sentiment.build(texts, "gru", embeddings=str(path)),
+        "sentiment": sentiment.build(reviews, "gru", embeddings=str(path)),
         "pos_tagging": pos_tagging.build(data["train"], tags, "gru", embeddings=str(path)),
     }
     for (name, model), word, row in zip(models.items(), ("film", "saw"), vectors):
