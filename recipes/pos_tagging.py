@@ -255,6 +255,9 @@ def split_words(sentences: tf.Tensor) -> tf.RaggedTensor:
 
 def signatures(model: keras.Model, tags: list[str], example: list[str] | None = None) -> dict:
     example = example or EXAMPLE.split()
+    words = tf.TensorSpec([None, None], tf.string)
+    # Traced once for both signatures.
+    probabilities = tf.function(lambda x: model(x, training=False), input_signature=[words])
 
     def bounded(name, words, shape):
         """`words`, once `shape`, which is theirs if padded, is known not to be too large."""
@@ -275,7 +278,7 @@ def signatures(model: keras.Model, tags: list[str], example: list[str] | None = 
     def tag(words):
         words = tf.pad(words, [[0, 0], [0, tf.cast(tf.shape(words)[1] == 0, tf.int32)]])
         real = words != ""
-        best = tf.argmax(model(words, training=False), axis=-1)
+        best = tf.argmax(probabilities(words), axis=-1)
         return {
             "words": words,
             "tags": tf.where(real, tf.gather(tf.constant(tags), best), ""),
@@ -290,7 +293,7 @@ def signatures(model: keras.Model, tags: list[str], example: list[str] | None = 
         ),
         "words": (
             tag_words,
-            {"words": tf.TensorSpec([None, None], tf.string)},
+            {"words": words},
             {"words": [example]},
         ),
     }

@@ -237,10 +237,10 @@ def test_draws_are_as_frequent_as_they_are_probable():
 # --- Export ----------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=["lstm", "gru"])
-def exported(request, tmp_path_factory):
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
     """(the model, the signatures of its export)."""
-    model = model_of(request.param)
+    model = model_of("lstm")
     folder = tmp_path_factory.mktemp("language_model")
     served = character_export.signatures(model, Characters(TEXT), "how")
     version = publishing.publish(model, folder, served)

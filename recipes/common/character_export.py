@@ -5,6 +5,8 @@ generate         texts that go on as the model would
 stream           the same two for a text that arrives, or is written, piece by piece
 """
 
+import functools
+
 import keras
 import tensorflow as tf
 
@@ -24,6 +26,7 @@ def signatures(model: keras.Model, characters: Characters, example: str) -> dict
     sizes = state_sizes(streaming)
     (start,) = characters.numbers(tf.constant([START])).flat_values.numpy()
 
+    @functools.partial(tf.function, autograph=False)  # traced once for all that call it
     def read(numbers, real, states):
         """(log-probabilities after each place, (batch, length, choices); the new states)."""
         answer = streaming({"numbers": numbers, "real": real, **states}, training=False)

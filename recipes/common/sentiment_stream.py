@@ -3,6 +3,7 @@
 What `recipes/sentiment.py --unidirectional` exports.
 """
 
+import functools
 from collections.abc import Callable
 
 import keras
@@ -48,6 +49,7 @@ def signatures(
     sizes = {"highest": read.cell.units}
     sizes |= {f"state_{i}": size for i, size in enumerate(read.cell.state_sizes)}
 
+    @functools.partial(tf.function, autograph=False)  # traced once for both calls
     def go_on(text, words_read, highest, *states):
         """The states after the words of `text`, as far as they are among the first longest."""
         numbers = model.get_layer("vocabulary")(text)[:, :longest]
