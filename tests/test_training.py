@@ -27,6 +27,7 @@ def run(folder, epochs, scores, monkeypatch, data=(1, 2), extendable=False, **ar
 
     known = {"output": folder, "epochs": epochs, "steps": None, "restart": False, "seed": 0}
     args = argparse.Namespace(**(known | arguments))
+    training.seed(args)
     training.begin(args, *data, extendable=extendable)
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
