@@ -182,7 +182,8 @@ class Mix(keras.layers.Layer):
     """(1 − share) a + share b; the share is not trained."""
 
     def build(self, input_shape):
-        self.share = self.add_weight((), lambda *_, **__: 0.5, trainable=False, name="share")
+        half = keras.initializers.Constant(0.5)
+        self.share = self.add_weight((), half, trainable=False, name="share")
 
     def call(self, scores):
         a, b = scores
@@ -239,10 +240,8 @@ def choose_share(model: keras.Model, validation: Reviews) -> None:
 def evaluate(model: keras.Model, data: Reviews) -> tuple[dict, np.ndarray]:
     """(scores, the confusion matrix)."""
     truth, found = answers(model, data)
-    alone = {n: to_probabilities(x) for n, x in found.items() if n != "both"}
-    predicted = {
-        name: np.argmax(of_each_class(x), axis=-1) for name, x in {**found, **alone}.items()
-    }
+    found = {n: x if n == "both" else to_probabilities(x) for n, x in found.items()}
+    predicted = {name: np.argmax(of_each_class(x), axis=-1) for name, x in found.items()}
     scores = {name: classification.score(truth, x) for name, x in predicted.items()}
     classes = range(of_each_class(found["both"]).shape[-1])
     matrix = confusion_matrix(truth, predicted["both"], labels=classes)

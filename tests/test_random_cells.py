@@ -13,7 +13,7 @@ import tensorflow as tf
 from layers import recurrence
 from layers.recurrence import loop, parts, rows
 
-COUNT = int(os.environ.get("RANDOM_CELLS", 12))
+COUNT = int(os.environ.get("RANDOM_CELLS", 24))
 FEATURES = 3
 # Implementation, whether sizes are known, whether the caller has XLA compile it.
 WAYS = {

@@ -52,8 +52,8 @@ def test_scores_beat_what_needs_no_training(run):
 
 def test_leaves_pictures_logs_and_checkpoints(run):
     recipe, folder, _ = run
-    telling = {"forecasting": "forecast.png"}
-    for name in ("curves.png", telling.get(recipe, "confusion.png")):
+    telling = {"forecasting": "forecast.png"}.get(recipe, "confusion.png")
+    for name in ("curves.png", telling):
         assert (folder / "run" / name).read_bytes().startswith(b"\x89PNG")
     assert list((folder / "run/tensorboard").rglob("events.out.tfevents.*"))
     assert list((folder / "run/checkpoints").glob("*.weights.h5"))

@@ -29,6 +29,4 @@ def narrowed(
 
 def draw(logits: tf.Tensor, seed: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
     """One choice of each row, int32; the same for the same `seed` and `step`."""
-    uniform = tf.random.stateless_uniform(tf.shape(logits), tf.stack([seed, step]), minval=1e-37)
-    gumbel = -tf.math.log(-tf.math.log(uniform))  # the largest sum is a draw (Gumbel 1954)
-    return tf.argmax(logits + gumbel, axis=-1, output_type=tf.int32)
+    return tf.random.stateless_categorical(logits, 1, tf.stack([seed, step]), tf.int32)[:, 0]
