@@ -212,9 +212,9 @@ def most_frequent_tags(train: Sentences) -> Callable[[str], str]:
 
 
 def evaluate(
-    model: keras.Model, sentences: Sentences, train: Sentences, tags: list[str]
+    probabilities: Callable, sentences: Sentences, train: Sentences, tags: list[str]
 ) -> tuple[dict, np.ndarray]:
-    """(scores of the model and the baseline, the confusion matrix)."""
+    """(scores of what gives words' `probabilities`, and of the baseline; the confusion matrix)."""
     number = {tag: i for i, tag in enumerate(tags)}
     seen = {word for words, _ in train for word in words}
     baseline = most_frequent_tags(train)
@@ -223,7 +223,7 @@ def evaluate(
         real = weights.numpy() > 0
         found = [word.decode() for word in words.numpy()[real]]
         truth.append(numbers.numpy()[real])
-        predicted.append(model.predict_on_batch(words).argmax(-1)[real])
+        predicted.append(probabilities(words).numpy()[real].argmax(-1))
         guessed.append([number[baseline(word)] for word in found])
         new.append([word not in seen for word in found])
     truth, predicted, guessed, new = map(np.concatenate, (truth, predicted, guessed, new))
@@ -253,11 +253,13 @@ def split_words(sentences: tf.Tensor) -> tf.RaggedTensor:
     return tf.strings.split(sentences)
 
 
-def signatures(model: keras.Model, tags: list[str], example: list[str] | None = None) -> dict:
+WORDS = tf.TensorSpec([None, None], tf.string)
+
+
+def signatures(probabilities: Callable, tags: list[str], example: list[str] | None = None) -> dict:
+    """`probabilities` is the model, or the model as a `tf.function`."""
     example = example or EXAMPLE.split()
-    words = tf.TensorSpec([None, None], tf.string)
-    # Traced once for both signatures.
-    probabilities = tf.function(lambda x: model(x, training=False), input_signature=[words])
+    probabilities = tf.function(probabilities, [WORDS])  # traced once for both signatures
 
     def bounded(name, words, shape):
         """`words`, once `shape`, which is theirs if padded, is known not to be too large."""
@@ -293,7 +295,7 @@ def signatures(model: keras.Model, tags: list[str], example: list[str] | None = 
         ),
         "words": (
             tag_words,
-            {"words": words},
+            {"words": WORDS},
             {"words": [example]},
         ),
     }
@@ -314,8 +316,9 @@ def main(args: argparse.Namespace) -> None:
     model.summary()
 
     trained = training.fit(model, train, validation, args, best=("val_accuracy", "max"))
-    scores, _ = evaluate(model, data["validation"], data["train"], tags)
-    test, confusion = evaluate(model, data["test"], data["train"], tags)
+    probabilities = tf.function(model, [WORDS])  # traced once for any size
+    scores, _ = evaluate(probabilities, data["validation"], data["train"], tags)
+    test, confusion = evaluate(probabilities, data["test"], data["train"], tags)
     training.write_metrics(args, trained, model, validation=scores, test=test)
     pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
     name = args.data[0].name if args.data else args.dataset
@@ -331,7 +334,7 @@ def main(args: argparse.Namespace) -> None:
     )
 
     example = EXAMPLE.split() if args.dataset in EPOCHS else data["test"][0][0]
-    served = signatures(model, tags, example)
+    served = signatures(probabilities, tags, example)
     version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)
     print(f"Exported to {version}; pictures and metrics are in {args.output}.")
     answer = served["words"][0](tf.constant([example]))

@@ -217,11 +217,9 @@ def compile_model(model: keras.Model, steps: int) -> None:
 
 def answers(model: keras.Model, data: Reviews) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """(the labels, what the model puts out)."""
-    pairs = [
-        (y.numpy()[:, 0].astype(int), model.predict_on_batch(t)) for t, y in batches(data, False)
-    ]
-    truth, found = zip(*pairs)
-    return np.concatenate(truth), {k: np.concatenate([f[k] for f in found]) for k in found[0]}
+    batched = batches(data, shuffle=False)
+    truth = np.concatenate([labels[:, 0] for _, labels in batched]).astype(int)
+    return truth, model.predict(batched.map(lambda texts, _: texts), verbose=0)
 
 
 def choose_share(model: keras.Model, validation: Reviews) -> None:

@@ -31,13 +31,13 @@ TEXTS = ["The film was good, not bad.", "a bad film , isn't it"]
 def tagger(folder):
     train = [(["I", "saw", "a", "saw"], ["PRON", "VERB", "DET", "NOUN"])] * 2
     tags = ["PRON", "VERB", "DET", "NOUN"]
-    model = pos_tagging.build(train, tags, "lstm")
+    model = pos_tagging.build(train, tags, "lstm", units=8)
     return publishing.publish(model, folder, pos_tagging.signatures(model, tags))
 
 
 def classifier(folder, unidirectional):
     train = TEXTS, [k % 2 for k in range(len(TEXTS))]
-    model = sentiment.build(train, "lstm", unidirectional=unidirectional)
+    model = sentiment.build(train, "lstm", units=8, unidirectional=unidirectional)
     return publishing.publish(model, folder, sentiment.signatures(model))
 
 
@@ -61,7 +61,7 @@ def vectors(folder, spelt):
 
 def writer(folder):
     characters = Characters("\n".join(TEXTS))
-    model = language_model.build(len(characters), "lstm", units=8)
+    model = language_model.build(len(characters), "lstm", units=8, depth=1)
     served = character_export.signatures(model, characters, "good")
     return publishing.publish(model, folder, served)
 

@@ -92,7 +92,7 @@ OWN = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_combination_of_arguments(name):
-    @settings(derandomize=True, max_examples=100, deadline=None, database=None)
+    @settings(derandomize=True, max_examples=40, deadline=None, database=None)
     @given(st.fixed_dictionaries({**SHARED, **OWN[name]}), st.sampled_from([*MASKS]), st.booleans())
     def check(arguments, kind, with_states):
         ours, theirs = pair(name, **arguments)
@@ -110,7 +110,6 @@ def test_every_combination_of_arguments(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_mask(name, go_backwards, kind):
     ours, theirs = pair(name, go_backwards=go_backwards, return_sequences=True, return_state=True)
-    assert_same(ours, theirs, mask=MASKS[kind])
     assert_same(ours, theirs, mask=MASKS[kind], initial_state=random_states(ours))
 
 
@@ -283,9 +282,9 @@ def test_bidirectional(name, merge_mode):
             )
         )
         states = 2 * random_states(ours.forward_layer)
-        for kind in ("none", "left", "holes"):
-            assert_same(ours, theirs, mask=MASKS[kind])
-            assert_same(ours, theirs, mask=MASKS[kind], initial_state=states)
+        assert_same(ours, theirs)
+        assert_same(ours, theirs, mask=MASKS["left"])
+        assert_same(ours, theirs, mask=MASKS["holes"], initial_state=states)
 
 
 @pytest.mark.parametrize("go_backwards", [False, True])

@@ -1,9 +1,11 @@
 """From a client over HTTP or gRPC to a SavedModel and back, for every recipe."""
 
+import contextlib
 import csv
 import functools
 import http.client
 import importlib.util
+import io
 import json
 import logging
 import os
@@ -17,6 +19,7 @@ import time
 from concurrent import futures
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from types import SimpleNamespace
 
 import client
 import grpc
@@ -81,7 +84,7 @@ def publish_word_embeddings(folder):
 
 def publish_language_model(folder):
     characters = Characters("a good film")
-    model = language_model.build(len(characters), "gru", units=8)
+    model = language_model.build(len(characters), "gru", units=8, depth=1)
     publishing.publish(model, folder, character_export.signatures(model, characters, "a"))
 
 
@@ -268,11 +271,19 @@ def grpc_port(saved_models):
     server.stop(None)
 
 
-def run_client(*arguments, **kwargs):
-    script = REPOSITORY / "serving/client.py"
-    return subprocess.run(
-        [sys.executable, script, *map(str, arguments)], capture_output=True, text=True, **kwargs
-    )
+def run_client(*arguments, input=""):
+    """serving/client.py as a command, in this process: (its exit code, stdout, stderr)."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["client.py", *map(str, arguments)])
+        patch.setattr(sys, "stdin", io.StringIO(input))
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                client.main()
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else 1
+                print("" if isinstance(end.code, int) else end.code, file=sys.stderr)
+    return SimpleNamespace(returncode=code, stdout=out.getvalue(), stderr=err.getvalue())
 
 
 # --- The same answers ----------------------------------------------------------------------
@@ -305,7 +316,10 @@ def test_the_command_prints_answers(saved_models, rest_port, grpc_port, tmp_path
         lines += [sentence, f"  lengths: {len(words.split())}", f"  tags: {tags}"]
         lines += [f"  words: {words}"]
     for where in (["--port", rest_port], ["--grpc", "--port", grpc_port]):
-        done = run_client("pos_tagging", "I saw a saw.", "Saws!", *where)
+        command = ["serving/client.py", "pos_tagging", "I saw a saw.", "Saws!", *map(str, where)]
+        done = subprocess.run(
+            [sys.executable, *command], cwd=REPOSITORY, capture_output=True, text=True
+        )
         assert done.stdout.splitlines() == lines, done.stderr
 
     with (tmp_path / "window.csv").open("w") as file:
@@ -343,7 +357,7 @@ def test_rows_are_answered_by_rows(saved_models, rest_port):
 
 def test_a_text_is_read_as_it_comes(rest_port, grpc_port):
     for where in (["--port", rest_port], ["--grpc", "--port", grpc_port]):
-        done = run_client("counter", "--stream", *where, input="ab\nçd\n", encoding="utf-8")
+        done = run_client("counter", "--stream", *where, input="ab\nçd\n")
         assert done.stdout.splitlines() == ["ab", "  so_far: 3", "çd", "  so_far: 7"], done.stderr
 
     servers = client.Rest("localhost", rest_port, 30), client.Grpc("localhost", grpc_port, 30)

@@ -47,15 +47,28 @@ def publish(model: keras.Model, folder: Path, signatures: dict, keep: int | None
         for weight in model.weights:
             if not np.all(np.isfinite(weight.numpy())):
                 raise SystemExit(f"Nothing is exported: {weight.path} holds what is no number.")
-        archive = keras.export.ExportArchive()
-        archive.track(model)
-        for name, (function, specs, _) in signatures.items():
-            named = [tf.TensorSpec(s.shape, s.dtype, name=n) for n, s in specs.items()]
-            archive.add_endpoint(name, function, input_signature=named)
-        archive.write_out(beside / "model", verbose=False)
+        save(model, signatures, beside / "model")
         warmup.write(beside / "model", signatures)
         ask(beside / "model", signatures)
         return put_in_place(beside / "model", folder, keep)
+
+
+def save(model: keras.Model, signatures: dict, path: Path) -> None:
+    """Writes a SavedModel of these functions, each traced once.
+
+    `keras.export.ExportArchive` traces each twice and the model for itself, and saves all three.
+    """
+    traced = {}
+    for name, (function, specs, _) in signatures.items():
+        named = [tf.TensorSpec(s.shape, s.dtype, name=n) for n, s in specs.items()]
+        traced[name] = tf.function(function, named, autograph=False).get_concrete_function()
+    found = tf.train.TrackableView(model).descendants()
+    module = tf.Module()  # holds what the functions use
+    module.tables = [
+        x for x in found if isinstance(x, tf.saved_model.experimental.TrackableResource)
+    ]
+    module.weights = list({v.ref(): v for f in traced.values() for v in f.variables}.values())
+    tf.saved_model.save(module, str(path), traced)
 
 
 def ask(saved_model: Path, signatures: dict) -> None:
