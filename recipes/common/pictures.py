@@ -146,7 +146,8 @@ def forecast(
             axis.fill_between(after, low[:, c], high[:, c], label=name, **style)
         axis.set_ylabel(channels[c])
     axes[0, 0].set_title(title, loc="left")
-    axes[0, 0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
+    corner = (1, 1.15 if bands else 1)  # longer, it goes above the title
+    axes[0, 0].legend(loc="lower right", bbox_to_anchor=corner, ncols=3, frameon=False)
     date_axis = axes[-1, 0].xaxis
     date_axis.set_major_locator(matplotlib.dates.AutoDateLocator())
     date_axis.set_major_formatter(
