@@ -69,7 +69,7 @@ class LastSeason:
     def __init__(self, known, mean, std, horizon: int, season: int, levels: tuple[float, ...]):
         self.mean, self.std, self.horizon, self.season = mean, std, horizon, season
         known = (known - mean) / std
-        ahead = season * np.arange(1, -(-horizon // season) + 1)
+        ahead = range(season, horizon + season, season)  # how far back each season was
         errors = [np.quantile(known[n:] - known[:-n], levels, axis=0) for n in ahead]
         self.errors = np.repeat(np.stack(errors, axis=1), season, axis=1)[:, :horizon]
 
