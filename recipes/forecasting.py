@@ -4,6 +4,7 @@
     python recipes/forecasting.py --data sales.csv    # a series of your own
     python recipes/forecasting.py --dataset sample    # a built-in series, no download
     python recipes/forecasting.py --streaming         # for steps that arrive one by one
+    python recipes/forecasting.py --quantiles 0.1,0.5,0.9    # how sure it is, too
 
 A recurrent network that goes hour by hour forgets; one that goes day by day does not.
 Each channel's window is cut into seasons (days, for hourly values), and a cell reads them
@@ -18,6 +19,8 @@ columns of numbers, 15 minutes, an hour, a day, a week or a month apart.
 With `--streaming` the cell reads each step, together with the season up to it, so that its
 state and the last season are all that a forecast at the next step needs: the export then has
 the signature `stream`, whose states go in and come out (recipes/common/forecasting_stream.py).
+With `--quantiles` it says how sure it is: a tenth of what comes should be at or below the 0.1
+(recipes/common/quantiles.py).
 """
 
 import argparse
@@ -49,6 +52,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--season", type=number, help="steps after which it repeats; default: by the frequency")
     add("--lookback", type=number, help="steps read; default: 4 seasons, known data: 96")
     add("--horizon", type=number, help="steps forecast; default: 1 season, known data: 96")
+    levels = {"type": command_line.levels, "metavar": "0.1,0.5,0.9"}
+    add("--quantiles", **levels, help="forecast these, and learn by their loss")
     add("--streaming", action="store_true", help="read step by step, and export a stream")
     args = command_line.parse(parser, argv)
     if args.data and args.dataset == "sample":
@@ -75,6 +80,7 @@ from recipes.common import (
     pictures,
     prepared_data,
     publishing,
+    quantiles,
     tables,
     time_series,
     training,
@@ -130,16 +136,7 @@ def load_own(args: argparse.Namespace) -> tuple[time_series.Series, tuple[int, i
     train, validation, _ = args.split or (0.7, 0.1, 0.2)
     end = len(data.values)
     ends = (round(train * end), round((train + validation) * end), end)
-    constant = check_data.constant(data.values[: ends[0]], data.channels)
-    kept = [i for i, name in enumerate(data.channels) if name not in constant]
-    if not kept:
-        raise SystemExit(f"There is nothing to forecast: {', '.join(constant)} never changes.")
-    if constant:
-        print(f"Dropped, as they never change in the training part: {', '.join(constant)}.")
-        left = [data.channels[i] for i in kept]
-        filled = {name: data.filled[name] for name in left if name in data.filled}
-        data = time_series.Series(data.values[:, kept], left, data.dates, data.step, filled)
-    return data, ends
+    return time_series.without_constant(data, ends[0]), ends
 
 
 def set_sizes(args: argparse.Namespace, step: str, ends: tuple[int, int, int]) -> None:
@@ -148,18 +145,7 @@ def set_sizes(args: argparse.Namespace, step: str, ends: tuple[int, int, int]) -
     args.season = args.season or time_series.season(step)
     args.lookback = args.lookback or (4 * args.season if own else 96)
     args.horizon = args.horizon or (args.season if own else 96)
-    parts = np.diff([0, *ends])
-    if args.lookback < args.season:
-        raise SystemExit(
-            f"--lookback {args.lookback} is less than a season, {args.season} steps: "
-            "give a longer one, or a shorter --season."
-        )
-    if args.lookback + args.horizon > parts[0] or args.horizon > min(parts):
-        raise SystemExit(
-            f"--lookback {args.lookback} and --horizon {args.horizon} do not fit into "
-            f"{args.data or args.dataset}, whose three parts are {parts} steps long: the first "
-            "must hold both, the others the horizon. Give shorter ones, or another --split."
-        )
+    check_data.windows(args, np.diff([0, *ends]))
 
 
 def windows(
@@ -189,6 +175,7 @@ def build(
     cell: str,
     season: int = 24,
     units: int = 512,
+    levels: tuple[float, ...] = (),
 ) -> keras.Model:
     channels = len(mean)
     ahead = math.ceil(horizon / season)
@@ -207,10 +194,14 @@ def build(
     place = Question(channels, ahead, units, name="question")(window)
     states = [ops.repeat(state, ahead, axis=0) for state in states]
     answer, *_ = recurrent(place, initial_state=states)
-    answer = keras.layers.Dropout(0.5)(answer)
-    answer = keras.layers.Dense(season, name="values")(answer)
-    answer = ops.reshape(answer, (-1, channels, ahead * season))[:, :, :horizon]
-    return keras.Model(window, ops.transpose(answer, (0, 2, 1)) + last, name="forecasting")
+    answer = keras.layers.Dropout(0 if levels else 0.5)(answer)  # quantiles would cover its noise
+
+    def head(name):
+        values = keras.layers.Dense(season, name=name)(answer)
+        values = ops.reshape(values, (-1, channels, ahead * season))[:, :, :horizon]
+        return ops.transpose(values, (0, 2, 1)) + last
+
+    return keras.Model(window, quantiles.answer(head, levels), name="forecasting")
 
 
 class Question(keras.layers.Layer):
@@ -245,16 +236,16 @@ class Question(keras.layers.Layer):
 
 
 def evaluate(
-    model: keras.Model, data: tf.data.Dataset, mean: np.ndarray, std: np.ndarray, season: int = 24
+    model, data: tf.data.Dataset, mean: np.ndarray, std: np.ndarray, season: int = 24
 ) -> dict:
-    """MSE and MAE over every window, of the model and of two forecasts that need none."""
+    """MSE and MAE over every window, of the model, if any, and of two forecasts that need none."""
     sums, count = {}, 0
     for window, truth in data:
         known = (window - mean) / std
         horizon = truth.shape[1]
         seasons = math.ceil(horizon / season)
-        forecasts = {
-            "model": model.predict_on_batch(window),
+        forecasts = {"model": model.predict_on_batch(window)} if model else {}
+        forecasts |= {
             "repeat the last value": tf.repeat(known[:, -1:], horizon, axis=1),
             "repeat the last season": tf.tile(known[:, -season:], [1, seasons, 1])[:, :horizon],
         }
@@ -271,7 +262,9 @@ def evaluate(
 # --- Export: a window in original units in, the forecast in original units out --------------
 
 
-def signatures(model: keras.Model, mean: np.ndarray, std: np.ndarray) -> dict:
+def signatures(
+    model: keras.Model, mean: np.ndarray, std: np.ndarray, levels: tuple[float, ...] = ()
+) -> dict:
     shape = list(model.input_shape)
 
     def forecast(window):
@@ -279,7 +272,8 @@ def signatures(model: keras.Model, mean: np.ndarray, std: np.ndarray) -> dict:
         rows = tf.shape(window)[0]
         window = checks.at_most(MOST_WINDOWS, "windows", "window", window, rows)
         found = model(window, training=False) * std + mean
-        return {"forecast": checks.finite("window", found, "holds numbers too large to forecast")}
+        found = checks.finite("window", found, "holds numbers too large to forecast")
+        return quantiles.outputs(found, levels)
 
     example = {"window": np.broadcast_to(mean, (1, *shape[1:]))}
     return {"serving_default": (forecast, {"window": tf.TensorSpec(shape)}, example)}
@@ -296,7 +290,8 @@ def main(args: argparse.Namespace) -> None:
         f"a season is {args.season} steps. Channels: {', '.join(data.channels)}."
     )
     values, (train_end, validation_end, end) = data.values, ends
-    mean, std = values[:train_end].mean(axis=0), values[:train_end].std(axis=0)
+    known = values[:train_end]
+    mean, std = known.mean(axis=0), known.std(axis=0)
 
     def part(first, last):
         return windows(values, (values - mean) / std, first, last, args.lookback, args.horizon)
@@ -305,44 +300,48 @@ def main(args: argparse.Namespace) -> None:
     size = min(BATCH, max(16, len(train) // 20))  # a short series is worth some steps, too
     train = train.cache().shuffle(train_end).batch(size)
     train = train.take(args.steps or -1).prefetch(2)
-    validation = part(train_end, validation_end).batch(BATCH).cache()
-    test = part(validation_end, end).batch(BATCH).cache()
+    parts = {"validation": (train_end, validation_end), "test": (validation_end, end)}
+    later = {name: part(*steps).batch(BATCH).cache() for name, steps in parts.items()}
+    levels = tuple(args.quantiles or ())
     of_kind = forecasting_stream.build if args.streaming else build
-    model = of_kind(mean, std, args.lookback, args.horizon, args.cell, args.season)
+    model = of_kind(mean, std, args.lookback, args.horizon, args.cell, args.season, levels=levels)
     rate = keras.optimizers.schedules.ExponentialDecay(1e-3, 3 * len(train), 0.7)
-    model.compile(keras.optimizers.Adam(rate), "mse", metrics=["mae"])
+    loss = {"loss": quantiles.Pinball(levels)} if levels else {"loss": "mse", "metrics": ["mae"]}
+    model.compile(keras.optimizers.Adam(rate), **loss)
     model.summary()
 
-    trained = training.fit(model, train, validation, args, best=("val_loss", "min"))
-    scores = {
-        "validation": evaluate(model, validation, mean, std, args.season),
-        "test": evaluate(model, test, mean, std, args.season),
-    }
-    served = signatures(model, mean, std)
+    trained = training.fit(model, train, later["validation"], args, best=("val_loss", "min"))
+    one = quantiles.median(model, levels)
+    scores = {name: evaluate(one, data, mean, std, args.season) for name, data in later.items()}
+    served = signatures(model, mean, std, levels)
     if args.streaming:
-        served |= forecasting_stream.signatures(model, mean, std)
-        for name, (first, last) in (
-            ("validation", (train_end, validation_end)),
-            ("test", (validation_end, end)),
-        ):
-            found = forecasting_stream.evaluate(served, values, std, first, last, args.lookback)
+        served |= forecasting_stream.signatures(model, mean, std, levels)
+    if args.streaming and one:
+        for name, steps in parts.items():
+            found = forecasting_stream.evaluate(served, values, std, *steps, args.lookback)
             scores[name]["model, one stream"] = found
-    known = {"step": data.step, "channels": data.channels, "interpolated": data.filled}
-    training.write_metrics(args, trained, model, series=known, **scores)
     pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
     print(f"Test, {scores['test']['windows']} windows, standardized:")
     for name, score in list(scores["test"].items())[1:]:
         print(f"  {name:22} MSE {score['mse']:.4f}  MAE {score['mae']:.4f}")
+    if levels:
+        last = quantiles.LastSeason(known, mean, std, args.horizon, args.season, levels)
+        for name, windows_of in later.items():
+            scores[name]["quantiles"] = quantiles.evaluate(model, last, windows_of, levels)
+        quantiles.show(scores["test"]["quantiles"])
+    about = {"step": data.step, "channels": data.channels, "interpolated": data.filled}
+    training.write_metrics(args, trained, model, series=about, **scores)
     if data.filled:
         print(f"Interpolated values are among them, {data.filled}.")
 
     version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)
-    window, truth = (x[:1] for x in next(iter(test)))
-    predicted = served["serving_default"][0](window)["forecast"]
+    window, truth = (x[:1] for x in next(iter(later["test"])))
+    answer = {name: x[0].numpy() for name, x in served["serving_default"][0](window).items()}
     title = f"{args.output.name}: the first window of the test part"
     dates = data.dates[validation_end - args.lookback : validation_end + args.horizon]
-    drawn = window[0], truth[0] * std + mean, predicted[0], data.channels, title, dates
-    pictures.forecast(args.output / "forecast.png", *drawn)
+    drawn = window[0], truth[0] * std + mean, answer["forecast"], data.channels, title, dates
+    bands = quantiles.bands(answer.get("quantiles"), levels)
+    pictures.forecast(args.output / "forecast.png", *drawn, bands)
     print(f"Exported to {version}; pictures and metrics are in {args.output}.")
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import query
 import quiet
+from text import by_level
 
 Row = tuple[dict, object, str]  # the columns given, the value to ask about, or an error
 
@@ -99,7 +100,7 @@ def asker(signature, name: str, spec) -> Callable[[list], list[dict]]:
         if not value.shape.is_compatible_with(spec.shape):
             raise ValueError(f"got shape {value.shape[1:]}, expected {spec.shape[1:]}")
         answers = signature(**{name: value})
-        answers = {output: found.numpy().tolist() for output, found in answers.items()}
+        answers = by_level({output: found.numpy().tolist() for output, found in answers.items()})
         return [{o: plain(found[i]) for o, found in answers.items()} for i in range(len(values))]
 
     def text(value):
@@ -212,6 +213,9 @@ def main(argv: list[str] | None = None) -> None:
         ):
             columns, found = rows(source, args.file.suffix.lower(), args.column, name)
             outputs = sorted(signature.structured_outputs)
+            if "quantiles" in outputs:  # an answer has their levels, by which they are named
+                answer = signature(**{name: tf.zeros([1, *spec.shape[1:]])})
+                outputs = sorted(by_level({o: x.numpy() for o, x in answer.items()}))
             write = writer(target, kind, columns, outputs)
             answered, bad = answer_all(
                 found, asker(signature, name, spec), write, args.batch, source.buffer

@@ -55,8 +55,18 @@ def show(inputs: list[str], answers: dict[str, list]) -> None:
     """Prints each input, and below it its share of every output."""
     for i, given in enumerate(inputs):
         print(given)
-        for output, answer in sorted(answers.items()):
+        for output, answer in sorted(by_level(answers).items()):
             print(f"  {output}: {shown(answer[i])}", flush=True)
+
+
+def by_level(answers: dict[str, list]) -> dict[str, list]:
+    """`answers`, in which each of a forecast's quantiles has a name: forecast_q10, …"""
+    if "quantiles" not in answers:
+        return answers
+    found = {name: x for name, x in answers.items() if name not in ("quantiles", "levels")}
+    for k, level in enumerate(answers["levels"][0]):
+        found[f"forecast_q{100 * level:g}"] = [row[k] for row in answers["quantiles"]]
+    return found
 
 
 def shown(answer) -> str:

@@ -1,5 +1,6 @@
 """Data are looked at before they are trained on: what can't be learned from is named."""
 
+import argparse
 from collections import Counter
 from collections.abc import Iterable
 
@@ -9,6 +10,21 @@ import numpy as np
 def constant(values: np.ndarray, columns: list[str]) -> list[str]:
     """The columns that always have the same value."""
     return [name for name, value in zip(columns, values.T) if np.ptp(value) == 0]
+
+
+def windows(args: argparse.Namespace, parts: np.ndarray) -> None:
+    """Ends the program unless windows have a season to read, and fit into `parts`, so long."""
+    if args.lookback < args.season:
+        raise SystemExit(
+            f"--lookback {args.lookback} is less than a season, {args.season} steps: "
+            "give a longer one, or a shorter --season."
+        )
+    if args.lookback + args.horizon > parts[0] or args.horizon > min(parts):
+        raise SystemExit(
+            f"--lookback {args.lookback} and --horizon {args.horizon} do not fit into "
+            f"{args.data or args.dataset}, whose three parts are {parts} steps long: the first "
+            "must hold both, the others the horizon. Give shorter ones, or another --split."
+        )
 
 
 def classes(labels: Iterable[str], part: str = "the training data", least: int = 2) -> None:

@@ -188,6 +188,14 @@ def shares(text: str) -> list[float]:
     return shares
 
 
+def levels(text: str) -> list[float]:
+    """An argument of quantiles' levels, as 0.1,0.5,0.9; they come sorted."""
+    levels = sorted(float(x) for x in text.split(","))
+    if not all(0 < x < 1 for x in levels) or len({f"{x:g}" for x in levels}) < len(levels):
+        raise argparse.ArgumentTypeError(f"must be between 0 and 1, each once, got {text}")
+    return levels
+
+
 def file(text: str) -> Path:
     """An argument that must be a file that is there."""
     path = Path(text)

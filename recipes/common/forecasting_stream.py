@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from layers.exchange import checks
+from recipes.common import quantiles
 from recipes.common.cells import CELLS
 
 MOST_STEPS = 2**16  # of all chunks of a request to the export, so that its memory is bounded
@@ -25,6 +26,7 @@ def build(
     cell: str,
     season: int = 24,
     units: int = 128,
+    levels: tuple[float, ...] = (),
 ) -> keras.Model:
     channels = len(mean)
     window = keras.Input((lookback, channels), name="window")
@@ -34,10 +36,13 @@ def build(
     x = SeasonToEachStep(season, name="season_to_each_step")(x)
     x = keras.layers.Dense(units, activation="relu", name="season")(x)
     x, *_ = CELLS[cell](units, return_state=True, name="recurrent")(x)
-    x = keras.layers.Dropout(0.5)(x)
-    answer = keras.layers.Dense(horizon, name="values")(x)
-    answer = ops.transpose(ops.reshape(answer, (-1, channels, horizon)), (0, 2, 1))
-    return keras.Model(window, answer + last, name="forecasting")
+    x = keras.layers.Dropout(0 if levels else 0.5)(x)  # quantiles would cover its noise
+
+    def head(name):
+        values = keras.layers.Dense(horizon, name=name)(x)
+        return ops.transpose(ops.reshape(values, (-1, channels, horizon)), (0, 2, 1)) + last
+
+    return keras.Model(window, quantiles.answer(head, levels), name="forecasting")
 
 
 class SeasonToEachStep(keras.layers.Layer):
@@ -87,7 +92,9 @@ def evaluate(
 # --- Export: steps and states in, the forecast from there and states out ---------------------
 
 
-def signatures(model: keras.Model, mean: np.ndarray, std: np.ndarray) -> dict:
+def signatures(
+    model: keras.Model, mean: np.ndarray, std: np.ndarray, levels: tuple[float, ...] = ()
+) -> dict:
     """The states of a stream, by name:
 
     last_season  float [batch, season, channels], the last steps, in original units
@@ -111,13 +118,18 @@ def signatures(model: keras.Model, mean: np.ndarray, std: np.ndarray) -> dict:
         x = model.get_layer("season")(frame(x))
         states = [tf.reshape(given[n], [batch * channels, size]) for n, size in sizes.items()]
         x, *states = recurrent(x, initial_state=states)
-        horizon = model.output_shape[1]
-        answer = tf.reshape(model.get_layer("values")(x), [batch, channels, horizon])
-        found = (tf.transpose(answer, [0, 2, 1]) + last) * std + mean
+
+        def head(name):
+            horizon = model.output_shape[-2]
+            values = tf.reshape(model.get_layer(name)(x), [batch, channels, horizon])
+            return tf.transpose(values, [0, 2, 1]) + last
+
+        found = quantiles.answer(head, levels) * std + mean
         found = checks.finite("chunk", found, "holds numbers too large to forecast")
+        found = quantiles.outputs(found, levels)
         pairs = zip(sizes.items(), states)
         states = {n: tf.reshape(x, [batch, channels, size]) for (n, size), x in pairs}
-        return {"forecast": found, "last_season": steps[:, -frame.season :], **states}
+        return {**found, "last_season": steps[:, -frame.season :], **states}
 
     def initial_state(batch_size):
         batch_size = checks.batch_size(batch_size)

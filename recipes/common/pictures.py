@@ -123,6 +123,7 @@ def forecast(
     channels: list[str],
     title: str,
     dates: Sequence,
+    bands: dict[str, tuple[np.ndarray, np.ndarray]],
 ) -> None:
     """One window: the past the model saw, then the truth and the forecast, by channel.
 
@@ -130,6 +131,7 @@ def forecast(
         past: (lookback, channels); truth, predicted: (horizon, channels).
         channels: Their names; the first eight are drawn.
         dates: Of past and truth, lookback + horizon of them.
+        bands: Around the forecast, by name: (lower end, upper end), the widest first.
     """
     channels = channels[:8]
     high = 1 + 1.8 * len(channels)
@@ -139,9 +141,13 @@ def forecast(
         axis.plot(before, past[:, c], color="grey", label="seen by the model")
         axis.plot(after, truth[:, c], color="black", label="what came")
         axis.plot(after, predicted[:, c], color="tab:red", label="forecast")
+        for name, (low, high) in bands.items():
+            style = {"color": "tab:red", "alpha": 0.2, "linewidth": 0}
+            axis.fill_between(after, low[:, c], high[:, c], label=name, **style)
         axis.set_ylabel(channels[c])
     axes[0, 0].set_title(title, loc="left")
-    axes[0, 0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
+    corner = (1, 1.15 if bands else 1)  # longer, it goes above the title
+    axes[0, 0].legend(loc="lower right", bbox_to_anchor=corner, ncols=3, frameon=False)
     date_axis = axes[-1, 0].xaxis
     date_axis.set_major_locator(matplotlib.dates.AutoDateLocator())
     date_axis.set_major_formatter(

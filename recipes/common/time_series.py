@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from recipes.common import check_data
+
 DAY = pd.Timedelta(days=1)
 # Steps of the calendar, by pandas's names: how many are a year; of working days, a week.
 CALENDAR = {"M": 12, "Q": 4, "Y": 1, "B": 5}
@@ -74,6 +76,20 @@ def series(
         raise SystemExit(f"Column {numbers.columns[column]!r} {what} ({numbers.index[row]}).")
     filled = {name: int(n) for name, n in filled.items() if n}
     return Series(values, list(numbers.columns), numbers.index, step, filled)
+
+
+def without_constant(data: Series, steps: int) -> Series:
+    """`data` without the channels that stay the same in its first `steps`, which are named."""
+    constant = check_data.constant(data.values[:steps], data.channels)
+    kept = [i for i, name in enumerate(data.channels) if name not in constant]
+    if not kept:
+        raise SystemExit(f"There is nothing to forecast: {', '.join(constant)} never changes.")
+    if not constant:
+        return data
+    print(f"Dropped, as they never change in the training part: {', '.join(constant)}.")
+    left = [data.channels[i] for i in kept]
+    filled = {name: data.filled[name] for name in left if name in data.filled}
+    return Series(data.values[:, kept], left, data.dates, data.step, filled)
 
 
 # --- Dates -----------------------------------------------------------------------------------
