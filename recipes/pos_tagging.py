@@ -15,7 +15,7 @@ letter by letter, which also works for words never seen (Ling et al. 2015; Plank
 
 import argparse
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,10 +52,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
+from sklearn.metrics import confusion_matrix
 
 import layers
 from layers.exchange import checks
-from recipes.common import batching, pictures, publishing, training, treebanks
+from recipes.common import batching, pictures, publishing, tagging, training, treebanks
 from recipes.common.cells import CELLS
 from recipes.common.samples import grammar
 
@@ -200,40 +201,20 @@ class WordAccuracy(keras.metrics.SparseCategoricalAccuracy):
 # --- Evaluation ---------------------------------------------------------------------------
 
 
-def most_frequent_tags(train: Sentences) -> Callable[[str], str]:
-    """The baseline: each word's most frequent tag; for an unseen word, the rarest words'."""
-    seen = defaultdict(Counter)
-    for words, tags in train:
-        for word, tag in zip(words, tags):
-            seen[word][tag] += 1
-    once = Counter(next(iter(c)) for c in seen.values() if c.total() == 1)
-    unseen = (once or sum(seen.values(), Counter())).most_common(1)[0][0]
-    return lambda word: seen[word].most_common(1)[0][0] if word in seen else unseen
-
-
 def evaluate(
     probabilities: Callable, sentences: Sentences, train: Sentences, tags: list[str]
 ) -> tuple[dict, np.ndarray]:
     """(scores of what gives words' `probabilities`, and of the baseline; the confusion matrix)."""
-    number = {tag: i for i, tag in enumerate(tags)}
-    seen = {word for words, _ in train for word in words}
-    baseline = most_frequent_tags(train)
-    truth, predicted, guessed, new = [], [], [], []
+    true, predicted = [], []
     for words, numbers, weights in batches(sentences, tags, shuffle=False):
-        real = weights.numpy() > 0
-        found = [word.decode() for word in words.numpy()[real]]
-        truth.append(numbers.numpy()[real])
-        predicted.append(probabilities(words).numpy()[real].argmax(-1))
-        guessed.append([number[baseline(word)] for word in found])
-        new.append([word not in seen for word in found])
-    truth, predicted, guessed, new = map(np.concatenate, (truth, predicted, guessed, new))
-    scores = {
-        "words": len(truth),
-        "accuracy": float(np.mean(predicted == truth)),
-        "accuracy_on_unseen_words": float(np.mean((predicted == truth)[new])) if any(new) else None,
-        "accuracy_of_most_frequent_tag": float(np.mean(guessed == truth)),
-    }
-    return scores, tf.math.confusion_matrix(truth, predicted, len(tags)).numpy()
+        best = np.argmax(probabilities(words), axis=-1)
+        for row, real in enumerate(weights.numpy() > 0):
+            found = [word.decode() for word in words[row].numpy()[real]]
+            true.append((found, [tags[i] for i in numbers[row].numpy()[real]]))
+            predicted.append([tags[i] for i in best[row][real]])
+    truth = [tag for _, tags in true for tag in tags]
+    matrix = confusion_matrix(truth, [tag for tags in predicted for tag in tags], labels=tags)
+    return tagging.score(true, predicted, train), matrix
 
 
 # --- Export: sentences, or words already apart, in; tags as strings out --------------------
@@ -324,14 +305,7 @@ def main(args: argparse.Namespace) -> None:
     name = args.data[0].name if args.data else args.dataset
     title = f"{name}, {args.cell}: {test['accuracy']:.2%} of {test['words']} words"
     pictures.confusion(args.output / "confusion.png", confusion, tags, title)
-    unseen = test["accuracy_on_unseen_words"]
-    unseen = (
-        "all seen in training" if unseen is None else f"{unseen:.2%} of those unseen in training"
-    )
-    print(
-        f"Test: {test['accuracy']:.2%} of {test['words']} words tagged correctly ({unseen}; "
-        f"each word's most frequent tag: {test['accuracy_of_most_frequent_tag']:.2%})."
-    )
+    tagging.show(test)
 
     example = EXAMPLE.split() if args.dataset in EPOCHS else data["test"][0][0]
     served = signatures(probabilities, tags, example)
