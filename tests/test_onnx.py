@@ -363,6 +363,23 @@ def test_what_cannot_be_exported_is_named_and_leaves_no_file(what, tmp_path):
     assert [p.read_text() for p in tmp_path.iterdir()] == ["the one before"]
 
 
+def test_it_is_named_among_several_branches_and_inputs(tmp_path):
+    a, b = keras.Input((None, FEATURES)), keras.Input((None, FEATURES))
+    noisy = keras.layers.GaussianNoise(1, name="noise")(b, training=True)
+    last = [layers.GRU(2)(a), layers.GRU(2)(noisy)]
+    model = keras.Model([a, b], keras.layers.Dense(1)(keras.layers.Concatenate()(last)))
+    with pytest.raises(ValueError, match="`noise`"):
+        layers.export_onnx(model, tmp_path / "model.onnx")
+
+
+def test_an_output_with_another_first_axis_and_a_single_number(tmp_path):
+    x = keras.Input((None, FEATURES))
+    y = layers.GRU(4, return_sequences=True)(x)
+    model = perturbed(keras.Model(x, [keras.ops.transpose(y, (1, 0, 2)), keras.ops.sum(y)]))
+    session, _ = exported(model, tmp_path / "model.onnx")
+    assert_same(session, model, drawn_inputs(model, 2, 5))
+
+
 def test_a_file_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
     wrong = onnx_nodes.KINDS[LSTMCell]._replace(gates=(0, 1, 2, 3))
     monkeypatch.setitem(onnx_nodes.KINDS, LSTMCell, wrong)

@@ -17,6 +17,13 @@ def some(x: tf.Tensor) -> tf.Tensor:
     return tf.pad(x, [[0, missing]] + [[0, 0]] * (x.shape.rank - 1))
 
 
+def none_unless(condition: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """`x`; without its first axis' zeros, which `some` put there, if `condition` does not hold."""
+    if x.shape.rank == 0 or x.shape[0]:
+        return x
+    return x[: tf.where(condition, tf.shape(x)[0], 0)]
+
+
 def of_some_steps(execute: Callable, return_sequences: bool) -> Callable:
     """`execute`, a recurrence time first, which is never run over nothing."""
 
