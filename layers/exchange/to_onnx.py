@@ -1,4 +1,4 @@
-"""Models out as ONNX, which runs without TensorFlow: in onnxruntime, a browser, on a phone.
+"""Models out as ONNX, which runs without TensorFlow.
 
 The model is traced with ONNX in mind (`onnx_place.py`), tf2onnx converts what was traced, and
 the result is run once beside the model.
