@@ -15,6 +15,7 @@ from layers.cells.simple_rnn import SimpleRNN, SimpleRNNCell
 from layers.cells.zoneout_lstm import ZoneoutLSTM, ZoneoutLSTMCell
 from layers.exchange.from_torch import weights_from_torch
 from layers.exchange.streaming import streaming_model, streaming_signatures
+from layers.exchange.to_onnx import export_onnx
 from layers.explain import explain
 from layers.rnn import RNN, CellLayer
 
@@ -48,6 +49,7 @@ __all__ = [
     "ZoneoutLSTM",
     "ZoneoutLSTMCell",
     "explain",
+    "export_onnx",
     "streaming_model",
     "streaming_signatures",
     "weights_from_torch",

@@ -11,7 +11,7 @@ the order of the input before they are merged.
 import keras
 import tensorflow as tf
 
-from layers.recurrence import rows
+from layers.recurrence import elsewhere, rows
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -40,6 +40,10 @@ class Bidirectional(keras.layers.Bidirectional):
     ) -> tf.Tensor | tuple[tf.Tensor, ...]:
         if initial_state is not None:
             self._check_states(initial_state)
+        if place := elsewhere.place():
+            found = place.both_directions(self, sequences, initial_state, mask, training)
+            if found is not None:
+                return found
         with rows.left_whole():
             return super().call(
                 sequences, initial_state=initial_state, mask=mask, training=training

@@ -102,8 +102,20 @@ def test_serving(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
     for block in python("docs/serving.md"):
-        block.run(names)
+        if "onnx" not in block.text:
+            block.run(names)
     assert names["answer"]["score"].shape == (2, 5, 1)
+
+
+def test_serving_as_onnx(tmp_path, monkeypatch):
+    if not importlib.util.find_spec("tf2onnx"):
+        reason = "tf2onnx is not installed: pip install -r serving/requirements.txt"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in python("docs/serving.md"):
+        block.run(names)
+    assert names["scores"].shape == names["piece"].shape == (2, 5, 1)
 
 
 def test_saved_models(tmp_path, monkeypatch):

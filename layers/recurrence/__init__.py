@@ -13,6 +13,8 @@ give the same numbers; `plans.py` says which runs where, and why:
     "fused"       fused.py      TensorFlow's operation for all steps of an LSTM, in inference;
                   cudnn.py      on a GPU, cuDNN's for an LSTM, a GRU or a plain RNN
 
+A graph that is traced for a place other than TensorFlow has that place's (elsewhere.py).
+
 Where rows are on their own (rowwise.py), larger batches are cut in two, which run side by
 side (rows.py), unless two directions do.
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from layers import private_apis
 from layers.cell import Cell
-from layers.recurrence import cudnn, derived, fused, loop, programs, rows
+from layers.recurrence import cudnn, derived, elsewhere, fused, loop, programs, rows
 from layers.recurrence.given import Given
 from layers.recurrence.step import Step
 
@@ -108,7 +108,12 @@ class Plan(NamedTuple):
 
 
 def plan(call: Call, asked: str | None) -> Plan:
-    """What runs: what was `asked` for, if it covers the call; else what is fast here."""
+    """What runs: what was `asked` for, if it covers the call; else what is fast here.
+
+    In a graph that is traced for elsewhere, what runs there.
+    """
+    if place := elsewhere.place():
+        return place.plan(call)
     makers = {"loop": plain, "derived": own_backward, "compiled": by_xla, "fused": one_operation}
     order, refused = _order(call, asked), []
     for name in order:

@@ -1,0 +1,48 @@
+"""Where the converter's ONNX is not what TensorFlow computes, put right."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+
+def where(graph, node, *_) -> None:
+    """tf2onnx's handler of `Select` and `SelectV2`.
+
+    Its own adds up condition · x + (1 − condition) · y: one infinite number where the condition
+    leaves it out, such as in a masked step, makes NaN of the other.
+    """
+    rank = len(graph.get_shape(node.input[1]))
+    if node.type == "Select" and len(graph.get_shape(node.input[0])) == 1 < rank:
+        # TensorFlow's condition is for whole rows, and ONNX's is broadcast from the last axis.
+        column = graph.make_const(f"{node.name}_column", np.array([-1] + [1] * (rank - 1)))
+        rows = graph.make_node("Reshape", [node.input[0], column.output[0]])
+        graph.replace_input(node, node.input[0], rows.output[0], 0)
+    node.type = "Where"
+
+
+def take_zeros_as_zeros(graph) -> None:
+    """Has each `Reshape` to a computed shape take a 0 in it as that, and not as "the old size".
+
+    Without it, a sequence of no steps fails.
+    """
+    constants = {tensor.name for one in graphs(graph) for tensor in one.initializer}
+    for node in nodes(graph):
+        if node.op_type == "Constant":
+            constants.update(node.output)
+    for node in nodes(graph):
+        if node.op_type == "Reshape" and node.input[1] not in constants:
+            node.attribute.add(name="allowzero", type=2, i=1)  # 2 is INT
+
+
+def graphs(graph) -> Iterator:
+    """An ONNX graph, and those within its nodes."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from graphs(attribute.g)
+
+
+def nodes(graph) -> Iterator:
+    """All nodes of an ONNX graph, also those within others."""
+    return (node for one in graphs(graph) for node in one.node)
