@@ -19,8 +19,8 @@ columns of numbers, 15 minutes, an hour, a day, a week or a month apart.
 With `--streaming` the cell reads each step, together with the season up to it, so that its
 state and the last season are all that a forecast at the next step needs: the export then has
 the signature `stream`, whose states go in and come out (recipes/common/forecasting_stream.py).
-With `--quantiles` it says how sure it is: a tenth of what comes should be at or below the 0.1
-(recipes/common/quantiles.py).
+With `--quantiles` it says how sure it is: a tenth of what comes should lie at or below its
+0.1-quantile (recipes/common/quantiles.py).
 """
 
 import argparse
