@@ -132,22 +132,30 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
     """Calls `main(args)`; what stops it from outside is a message, not a traceback."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.unraisablehook = unless_no_room  # HDF5 says it again for each file that it closes
     try:
         main(args)
     except KeyboardInterrupt:
         end_of_stopped(args)
     except Exception as error:
-        # TensorFlow and HDF5 have the system's words, but not always its number.
-        if getattr(error, "errno", None) not in NO_ROOM and (
-            os.strerror(errno.ENOSPC) not in str(error)
-        ):
+        if not is_no_room(error):
             raise
-        sys.unraisablehook = lambda _: None  # HDF5 says it again for each file that it closes
         said = textwrap.shorten(str(error), 400)
         sys.exit(
             f"There is no room left to write to: {said}\nFree some, or give another --output and "
             "--saved-models. The same command then goes on where it was."
         )
+
+
+def is_no_room(error: BaseException) -> bool:
+    # TensorFlow and HDF5 have the system's words, but not always its number.
+    return getattr(error, "errno", None) in NO_ROOM or os.strerror(errno.ENOSPC) in str(error)
+
+
+def unless_no_room(unraisable) -> None:
+    """Shows an exception that nobody can catch, if it isn't that."""
+    if not is_no_room(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)
 
 
 def end_of_stopped(args: argparse.Namespace) -> None:
