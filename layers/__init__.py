@@ -15,9 +15,10 @@ from layers.cells.simple_rnn import SimpleRNN, SimpleRNNCell
 from layers.cells.zoneout_lstm import ZoneoutLSTM, ZoneoutLSTMCell
 from layers.exchange.from_torch import weights_from_torch
 from layers.exchange.streaming import streaming_model, streaming_signatures
-from layers.exchange.to_onnx import export_onnx
+from layers.exchange.to_onnx.export import export_onnx
 from layers.explain import explain
 from layers.rnn import RNN, CellLayer
+from layers.time_distributed import TimeDistributed
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
@@ -46,6 +47,7 @@ __all__ = [
     "ProjectedLSTMCell",
     "SimpleRNN",
     "SimpleRNNCell",
+    "TimeDistributed",
     "ZoneoutLSTM",
     "ZoneoutLSTMCell",
     "explain",

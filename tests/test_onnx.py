@@ -16,7 +16,7 @@ import tensorflow as tf
 import layers
 from layers.cells.gru import GRUCell
 from layers.cells.lstm import LSTMCell
-from layers.exchange import onnx_fixes, onnx_nodes
+from layers.exchange.to_onnx import fixes, nodes
 
 COUNT = int(os.environ.get("ONNX_MODELS", 8))
 FEATURES = 3
@@ -52,7 +52,7 @@ def exported(model, path):
     layers.export_onnx(model, path)
     made = onnx.load(path)
     onnx.checker.check_model(made, full_check=True)
-    types = Counter(node.op_type for node in onnx_fixes.nodes(made.graph))
+    types = Counter(node.op_type for node in fixes.nodes(made.graph))
     return onnxruntime.InferenceSession(path), types
 
 
@@ -381,8 +381,8 @@ def test_an_output_with_another_first_axis_and_a_single_number(tmp_path):
 
 
 def test_a_file_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
-    wrong = onnx_nodes.KINDS[LSTMCell]._replace(gates=(0, 1, 2, 3))
-    monkeypatch.setitem(onnx_nodes.KINDS, LSTMCell, wrong)
+    wrong = nodes.KINDS[LSTMCell]._replace(gates=(0, 1, 2, 3))
+    monkeypatch.setitem(nodes.KINDS, LSTMCell, wrong)
     x = keras.Input((None, FEATURES))
     model = keras.Model(x, keras.layers.Dense(2)(read(layers.GRU(3, return_sequences=True)(x))))
     with pytest.raises(ValueError, match=r"`read`.*off by"):
@@ -420,10 +420,10 @@ def test_which_cells_are_nodes():
         def update(self, x, states, dot):
             return super().update(0.5 * x, states, dot)
 
-    assert onnx_nodes.kind_of(LSTMCell(2)).node == "LSTM"
-    assert onnx_nodes.kind_of(Changed(2)) is None
-    assert onnx_nodes.kind_of(LSTMCell(2, "softsign")) is None
-    assert onnx_nodes.kind_of(GRUCell(2, recurrent_activation="relu")).node == "GRU"
+    assert nodes.kind_of(LSTMCell(2)).node == "LSTM"
+    assert nodes.kind_of(Changed(2)) is None
+    assert nodes.kind_of(LSTMCell(2, "softsign")) is None
+    assert nodes.kind_of(GRUCell(2, recurrent_activation="relu")).node == "GRU"
     # 1 − relu(a) is no relu of anything.
     replaced = GRUCell(2, recurrent_activation="relu", update_gate="replace")
-    assert onnx_nodes.kind_of(replaced) is None
+    assert nodes.kind_of(replaced) is None

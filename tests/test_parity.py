@@ -92,7 +92,7 @@ OWN = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_combination_of_arguments(name):
-    @settings(derandomize=True, max_examples=40, deadline=None, database=None)
+    @settings(derandomize=True, max_examples=30, deadline=None, database=None)
     @given(st.fixed_dictionaries({**SHARED, **OWN[name]}), st.sampled_from([*MASKS]), st.booleans())
     def check(arguments, kind, with_states):
         ours, theirs = pair(name, **arguments)

@@ -116,7 +116,7 @@ def publish_small(folder):
 
 
 def test_killed_at_any_moment_only_whole_versions_are_seen(model, tmp_path):
-    """Ten times; a reader loads whatever it sees meanwhile."""
+    """Six times; a reader loads whatever it sees meanwhile."""
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["recipes.common.publishing"])
     done, loaded, failures = threading.Event(), set(), []
@@ -135,7 +135,7 @@ def test_killed_at_any_moment_only_whole_versions_are_seen(model, tmp_path):
     reader = threading.Thread(target=read)
     reader.start()
     rng = np.random.default_rng(0)
-    for _ in range(10):
+    for _ in range(6):
         process = processes.Process(target=publish_small, args=(tmp_path,))
         process.start()
         process.join(1 + 2 * rng.random())
@@ -143,6 +143,6 @@ def test_killed_at_any_moment_only_whole_versions_are_seen(model, tmp_path):
         process.join()
     done.set()
     reader.join()
-    assert not failures and len(loaded) > 2
+    assert not failures and len(loaded) > 1
     publishing.publish(model, tmp_path, signatures(model), keep=1)
     assert len(list(tmp_path.iterdir())) == 1

@@ -179,19 +179,19 @@ def test_gradients(name):
     own = cell_class(lambda cell, x, h, dot: step(x, h, tf.convert_to_tensor(cell.recurrent_kernel)
                      if name in ("tf.matmul", "a kernel made of the weight")
                      else cell.recurrent_kernel, dot))  # fmt: skip
-    x = batch(rows.FEW + 1)
+    x, expected = batch(rows.FEW + 1), None
     for way in WAYS:
         # What is compiled is what "default" runs; no operation runs these cells whole.
         if way in ("compiled", "fused") or (way == "XLA" and name in NOT_IN_XLA):
             continue
-        layer = layer_of(own, way=way)
-        expected = by_hand(lambda x, h, W: step(x, h, W, tf.matmul), layer, x)
+        layer = layer_of(own, way=way)  # each with the same weights
+        expected = expected or by_hand(lambda x, h, W: step(x, h, W, tf.matmul), layer, x)
         assert_close(gradients_of(layer, way, x), expected)
         if way == "any size":
             assert_close(gradients_of(layer, way, x, training=False), expected)
 
 
-@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (1, 5, 1, 3), (2, 70, 1, 4), (3, 1, 2, 1)])
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (2, 70, 1, 4), (3, 1, 2, 1)])
 @pytest.mark.parametrize("name", ["SimpleRNN", "LSTM", "GRU"])
 def test_sizes_of_one(name, sizes):
     count, time, features, units = sizes
@@ -450,7 +450,7 @@ def attended(x, h, W, dot, memory, counts):
     return tf.tanh(x + dot(h + read, W))
 
 
-@pytest.mark.parametrize("count", [1, 3, rows.FEW + 1])
+@pytest.mark.parametrize("count", [1, rows.FEW + 1])
 def test_constants(count):
     x, memory = batch(count), batch(count, 5, UNITS, seed=2)
     counts = tf.cast(tf.sequence_mask(1 + tf.range(count) % 5, 5), x.dtype)

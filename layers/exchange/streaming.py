@@ -20,10 +20,11 @@ from keras import ops
 from layers import private_apis
 from layers.exchange import checks
 from layers.rnn import RNN
+from layers.time_distributed import TimeDistributed
 
 # What treats each step by itself: layers, and operations of `keras.ops` by their names …
 STEPWISE = {
-    *(k.Dense, k.Embedding, k.Masking, k.TimeDistributed, k.Identity, k.Rescaling),
+    *(k.Dense, k.Embedding, k.Masking, TimeDistributed, k.Identity, k.Rescaling),
     *(k.Dropout, k.SpatialDropout1D, k.AlphaDropout, k.GaussianDropout, k.GaussianNoise),
     *(k.Activation, k.ReLU, k.LeakyReLU, k.ELU, k.ActivityRegularization),
     *(k.Add, k.Subtract, k.Multiply, k.Average, k.Maximum, k.Minimum),
@@ -104,6 +105,8 @@ def streaming_model(model: keras.Model, mask: str | None = None) -> keras.Model:
             return outputs
         if given & so_far:
             raise _refusal(layer, "it joins single steps with what only the last step decides")
+        if type(layer) is k.TimeDistributed:  # which counts rows in place of steps
+            layer = TimeDistributed(layer.layer, name=layer.name)
         _check_stepwise(layer, (args, kwargs))
         outputs = layer(*args, **kwargs)
         each_step.update(map(id, keras.tree.flatten(outputs)))
@@ -277,7 +280,7 @@ def _check_stepwise(layer, args):
     raise _refusal(
         layer,
         "it is not known to treat each step by itself. If it does, put it into a "
-        "`keras.layers.TimeDistributed`",
+        "`layers.TimeDistributed`",
     )
 
 

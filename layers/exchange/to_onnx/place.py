@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from layers.exchange import onnx_empty, onnx_loop, onnx_nodes
+from layers.exchange.to_onnx import empty, loop, nodes
 from layers.recurrence import plans
 from layers.recurrence.given import Given
 from layers.rnn import RNN
@@ -23,11 +23,11 @@ MERGED = {
 def plan(call: plans.Call) -> plans.Plan:
     """What runs a cell over time, in one direction."""
     every = call.return_sequences
-    if onnx_nodes.kind_of(call.cell) and not any(call.given.drops):
-        execute, what = onnx_nodes.recurrence(call.cell, every), "node"
+    if nodes.kind_of(call.cell) and not any(call.given.drops):
+        execute, what = nodes.recurrence(call.cell, every), "node"
     else:
-        execute, what = onnx_loop.recurrence(call.cell, call.training, every), "loop"
-    execute = onnx_empty.of_some_steps(execute, every)
+        execute, what = loop.recurrence(call.cell, call.training, every), "loop"
+    execute = empty.of_some_steps(execute, every)
     return plans.Plan("onnx", lambda batch_first: batch_first(execute, False), what)
 
 
@@ -44,7 +44,7 @@ def both_directions(layer, sequences, initial_state, mask, training):
     states = [tf.cast(state, "float32") for state in states]
     given = Given(tf.cast(sequences, "float32"), states, mask).time_first(False)
     cells, every = [one.cell for one in both], layer.return_sequences
-    execute = onnx_empty.of_some_steps(onnx_nodes.both_directions(cells, every), every)
+    execute = empty.of_some_steps(nodes.both_directions(cells, every), every)
     outputs, last = execute([cell.weight_values() for cell in cells], given)
     if every:
         outputs = tf.split(tf.transpose(outputs, [1, 0, 2]), 2, -1)
@@ -71,5 +71,5 @@ def _together(layer, *both):
     return (
         usual
         and not (layer.stateful or first.go_backwards)
-        and onnx_nodes.go_together(first.cell, last.cell)
+        and nodes.go_together(first.cell, last.cell)
     )

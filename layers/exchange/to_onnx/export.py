@@ -1,6 +1,6 @@
 """Models out as ONNX, which runs without TensorFlow.
 
-The model is traced with ONNX in mind (`onnx_place.py`), tf2onnx converts what was traced, and
+The model is traced with ONNX in mind (`place.py`), tf2onnx converts what was traced, and
 the result is run once beside the model.
 """
 
@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from layers.exchange import onnx_empty, onnx_fixes, onnx_nodes, onnx_place
+from layers.exchange.to_onnx import empty, fixes, nodes, place
 from layers.recurrence import elsewhere
 
 PACKAGES = "onnx", "onnxruntime", "tf2onnx"
@@ -85,15 +85,15 @@ def _as_onnx(model):
 
     @tf.function(input_signature=specs, autograph=False)
     def serve(*tensors):
-        given = [onnx_empty.some(x) for x in tensors]
+        given = [empty.some(x) for x in tensors]
         found = keras.tree.flatten(model(_packed(model, given)))
         some = tf.shape(tensors[0])[0] > 0
-        return {name: onnx_empty.none_unless(some, x) for name, x in zip(outputs, found)}
+        return {name: empty.none_unless(some, x) for name, x in zip(outputs, found)}
 
-    with elsewhere.traced_for(onnx_place):
+    with elsewhere.traced_for(place):
         _check_operations(serve.get_concrete_function().graph.as_graph_def())
-    handlers = {onnx_nodes.STAND_IN: onnx_nodes.converted}
-    handlers |= dict.fromkeys(("Select", "SelectV2"), onnx_fixes.where)
+    handlers = {nodes.STAND_IN: nodes.converted}
+    handlers |= dict.fromkeys(("Select", "SelectV2"), fixes.where)
     with _quiet():
         made, _ = tf2onnx.convert.from_function(
             serve,
@@ -101,10 +101,10 @@ def _as_onnx(model):
             opset=OPSET,
             custom_op_handlers={name: (handler, []) for name, handler in handlers.items()},
         )
-    for node in onnx_fixes.nodes(made.graph):
+    for node in fixes.nodes(made.graph):
         if not onnx.defs.has(node.op_type, node.domain):
             raise ValueError(f"ONNX has nothing for TensorFlow's {node.op_type}")
-    onnx_fixes.take_zeros_as_zeros(made.graph)
+    fixes.take_zeros_as_zeros(made.graph)
     _name_axes(made.graph, outputs)
     onnx.checker.check_model(made, full_check=True)
     data = made.SerializeToString()
@@ -123,9 +123,8 @@ def _names(model):
         outputs = list(keras.Model(model.inputs, model.outputs).output_names)
     outputs = [f"new_{name}" if name in inputs else name for name in outputs]
     for name in {name for name in outputs if outputs.count(name) > 1}:
-        places = [place for place, other in enumerate(outputs) if other == name]
-        for k, place in enumerate(places):
-            outputs[place] = f"{name}_{k}"
+        for k, i in enumerate([i for i, other in enumerate(outputs) if other == name]):
+            outputs[i] = f"{name}_{k}"
     return inputs, outputs
 
 
@@ -134,8 +133,8 @@ def _packed(model, tensors):
 
 
 def _check_operations(graph):
-    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
-    operations = sorted({node.op for node in nodes})
+    found = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    operations = sorted({node.op for node in found})
     for part, why in CANNOT.items():
         for operation in operations:
             if part in operation:

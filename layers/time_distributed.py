@@ -1,0 +1,36 @@
+"""A layer applied to each step by itself; Keras's, and right where the length is not known."""
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class TimeDistributed(keras.layers.TimeDistributed):
+    """`keras.layers.TimeDistributed`, with its arguments.
+
+    In a graph of unknown length, such as a SavedModel, Keras 3.15.1's runs as many steps as there
+    are rows. This one runs all: there, the steps of all rows are one batch for the layer inside.
+    """
+
+    def call(
+        self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        if inputs.shape[1] is not None:
+            return super().call(inputs, training=training, mask=mask)
+        arguments = {}
+        if self.layer._call_has_training_arg:
+            arguments["training"] = training
+        if self.layer._call_has_mask_arg and mask is not None:
+            arguments["mask"] = _one_batch(mask)
+        outputs = self.layer.call(_one_batch(inputs), **arguments)
+        shape = tf.concat([tf.shape(inputs)[:2], tf.shape(outputs)[1:]], 0)
+        return tf.ensure_shape(
+            tf.reshape(outputs, shape), (inputs.shape[0], None, *outputs.shape[1:])
+        )
+
+
+def _one_batch(x):
+    """(batch, time, …) to (batch · time, …)."""
+    sizes = tf.shape(x)
+    rows = tf.reshape(x, tf.concat([[sizes[0] * sizes[1]], sizes[2:]], 0))
+    return tf.ensure_shape(rows, (None, *x.shape[2:]))
