@@ -40,11 +40,11 @@ def test_all_steps_are_run_in_a_graph_of_unknown_length(inside, tmp_path):
     model, shape = built(inside)
     model.export(tmp_path, verbose=False)
     portable_ops(tmp_path)
-    served = tf.saved_model.load(tmp_path).serve
+    loaded = tf.saved_model.load(tmp_path)
     for size in SIZES:
         x = numbers(*size, *shape)
         expected = each_step(model, x)
-        np.testing.assert_allclose(served(x), expected, atol=1e-6)
+        np.testing.assert_allclose(loaded.serve(x), expected, atol=1e-6)
         np.testing.assert_allclose(model(x), expected, atol=1e-6)
 
 
