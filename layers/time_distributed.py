@@ -9,13 +9,14 @@ class TimeDistributed(keras.layers.TimeDistributed):
     """`keras.layers.TimeDistributed`, with its arguments.
 
     In a graph of unknown length, such as a SavedModel, Keras 3.15.1's runs as many steps as there
-    are rows. This one runs all: there, the steps of all rows are one batch for the layer inside.
+    are rows, and fails if there are none. This one runs all: there, the steps of all rows are one
+    batch for the layer inside.
     """
 
     def call(
         self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None
     ) -> tf.Tensor:
-        if inputs.shape[1] is not None:
+        if inputs.shape[1]:
             return super().call(inputs, training=training, mask=mask)
         arguments = {}
         if self.layer._call_has_training_arg:
@@ -23,10 +24,9 @@ class TimeDistributed(keras.layers.TimeDistributed):
         if self.layer._call_has_mask_arg and mask is not None:
             arguments["mask"] = _one_batch(mask)
         outputs = self.layer.call(_one_batch(inputs), **arguments)
-        shape = tf.concat([tf.shape(inputs)[:2], tf.shape(outputs)[1:]], 0)
-        return tf.ensure_shape(
-            tf.reshape(outputs, shape), (inputs.shape[0], None, *outputs.shape[1:])
-        )
+        sizes = tf.concat([tf.shape(inputs)[:2], tf.shape(outputs)[1:]], 0)
+        known = (*inputs.shape[:2], *outputs.shape[1:])
+        return tf.ensure_shape(tf.reshape(outputs, sizes), known)
 
 
 def _one_batch(x):

@@ -1,12 +1,12 @@
 """Times the recipes' SavedModels beside the same models made with `keras.layers`.
 
-    python benchmarks/serving.py
+    python benchmarks/served_models.py
 
 Both have the recipe's sizes and the same weights, are exported as the recipe exports, and
 are loaded as a server loads them. They take turns in one process, each with the same
 request, so that the machine's noise falls on both alike. Requests a second are those of two
-clients at once. Leaves benchmarks/serving.json, the numbers, and benchmarks/serving.png, a
-picture of them.
+clients at once. Leaves served_models.json, the numbers, and served_models.png, a picture of
+them, in benchmarks/.
 
 Weights are untrained and words are the built-in data's: neither changes how long an answer
 takes. The length of texts does, and is drawn from the lengths in the recipe's real data.
@@ -213,8 +213,8 @@ def main():
         results["cases"].append(case)
         print(row(case), flush=True)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    pictures.serving(results, arguments.output / "serving.png")
-    (arguments.output / "serving.json").write_text(json.dumps(results, indent=1) + "\n")
+    pictures.serving(results, arguments.output / "served_models.png")
+    (arguments.output / "served_models.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":
