@@ -65,6 +65,15 @@ np.savez(folder + "/outputs.npz", **{k: text(v.numpy()) for k, v in outputs.item
     return dict(np.load(folder / "outputs.npz"))
 
 
+def answered(version: Path, signature: str, inputs: dict) -> dict[str, np.ndarray]:
+    """As `ask`, in this process, which is quicker."""
+    function = tf.saved_model.load(str(version)).signatures[signature]
+    found = function(**{name: tf.constant(value) for name, value in inputs.items()})
+    text = np.vectorize(lambda x: x.decode(), otypes=[str])
+    found = {name: (value.dtype, value.numpy()) for name, value in found.items()}
+    return {n: text(x) if dtype == tf.string else x for n, (dtype, x) in found.items()}
+
+
 @pytest.fixture(scope="session")
 def c_program(tmp_path_factory):
     """serving/query.c, compiled against the TensorFlow that is installed."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from conftest import ask
+from conftest import answered
 
 from recipes import pos_tagging, sentiment
 from recipes.common import labelled_texts, treebanks
@@ -60,11 +60,9 @@ def french(tmp_path_factory):
     return folder
 
 
-def test_three_classes_are_learned_and_answered_by_name(french, tmp_path):
+def test_three_classes_are_learned_and_answered_by_name(french):
     texts, classes = reviews(60, 1)
-    found = ask(
-        french / "saved_models/sentiment/1", "serving_default", {"sentences": texts}, tmp_path
-    )
+    found = answered(french / "saved_models/sentiment/1", "serving_default", {"sentences": texts})
     assert found["probabilities"].shape == (60, 3)
     np.testing.assert_allclose(found["probabilities"].sum(-1), 1, atol=1e-5)
     right = found["label"] == np.array(classes)
@@ -239,10 +237,10 @@ def hindi(tmp_path_factory):
     return folder
 
 
-def test_xpos_of_another_script_is_learned_and_answered(hindi, tmp_path):
+def test_xpos_of_another_script_is_learned_and_answered(hindi):
     sentences = treebank(20, 2)[1]
     words = [row + [""] * (6 - len(row)) for row, _ in sentences]
-    found = ask(hindi / "saved_models/pos_tagging/1", "words", {"words": words}, tmp_path)
+    found = answered(hindi / "saved_models/pos_tagging/1", "words", {"words": words})
     right = [
         tag == true
         for row, (_, tags) in zip(found["tags"], sentences)

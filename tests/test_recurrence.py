@@ -168,15 +168,14 @@ def test_a_projection_that_draws_at_random_is_left_out_of_the_loop(implementatio
     assert step.outside is None and "random" in step.random_projection
 
 
-@pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("name", ["SimpleRNN", "LSTM", "GRU"])
-def test_equal_to_keras(name, masked):
+def test_equal_to_keras(name):
     arguments = {"return_sequences": True, "return_state": True}
     theirs = getattr(keras.layers, name)(UNITS, **arguments)
     rng = np.random.default_rng(3)
     size = (rows.FEW + 1, 2 * loop.BLOCK + 1)
     x = tf.constant(rng.normal(size=(*size, FEATURES)).astype("float32"))
-    mask = tf.constant(rng.random(size) < 0.7) if masked else None
+    mask = tf.constant(rng.random(size) < 0.7)
     states = [tf.constant(rng.normal(size=(size[0], UNITS)).astype("float32")) for _ in range(2)]
     states = states if name == "LSTM" else states[:1]
     theirs(x)

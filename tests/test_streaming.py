@@ -77,7 +77,7 @@ def test_any_chunking_gives_the_outputs_of_the_whole(cell, tmp_path):
     values[random.random((BATCH, LENGTH)) < 0.4] = 0  # masked, at the beginning too
     values[0, :3] = 0
     whole = model(values)
-    for _ in range(4):
+    for _ in range(2):
         chunks = cuts(random, LENGTH)
         found, last_states = stream(signatures, {"x": values}, chunks)
         together = np.concatenate([answer["each"] for answer in found], axis=1)

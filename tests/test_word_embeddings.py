@@ -10,7 +10,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import REPOSITORY, ask, ask_in_c, assert_same_answers, portable_ops
+from conftest import REPOSITORY, answered, ask, ask_in_c, assert_same_answers, portable_ops
 from google.protobuf import text_format
 from tensorboard.plugins.projector import ProjectorConfig
 
@@ -124,7 +124,7 @@ def test_the_saved_model_answers_as_numpy_does(run, tmp_path):
     np.testing.assert_allclose(answer["vectors"][:3], vectors[rows], rtol=1e-5)
     assert np.all(answer["vectors"][3:] == 0)
 
-    answer = ask(version, "neighbours", {"words": asked}, tmp_path)
+    answer = answered(version, "neighbours", {"words": asked})
     assert answer["known"].tolist() == [1, 1, 1, 0, 0]
     for i, row in enumerate(rows):
         cosines, distances = units @ units[row], np.linalg.norm(vectors - vectors[row], axis=1)
@@ -138,7 +138,7 @@ def test_the_saved_model_answers_as_numpy_does(run, tmp_path):
     assert np.all(answer["similarities"][3:] == 0) and np.all(answer["distances"][3:] == 0)
 
     questions = np.array([["king", "man", "woman"], ["dogs", "dog", "Car"], ["king", "?", "man"]])
-    answer = ask(version, "analogies", {"questions": questions}, tmp_path)
+    answer = answered(version, "analogies", {"questions": questions})
     assert answer["known"].tolist() == [1, 1, 0]
     for i in range(2):
         a, b, c = (place[word.lower()] for word in questions[i])
@@ -157,21 +157,21 @@ def test_without_python_it_answers_the_same(run, c_program, tmp_path):
         "neighbours": {"words": ["king", "unheard-of"]},
         "analogies": {"questions": [["king", "man", "woman"]]},
     }.items():
-        expected = ask(version, signature, inputs, tmp_path)
+        expected = answered(version, signature, inputs)
         answer = ask_in_c(c_program, version, signature, inputs)
         assert_same_answers(answer, expected)
 
 
-def test_with_ngrams_a_word_never_seen_has_a_vector_and_neighbours(spelt, tmp_path):
+def test_with_ngrams_a_word_never_seen_has_a_vector_and_neighbours(spelt):
     version = spelt / "saved_models/word_embeddings/1"
     portable_ops(version)
     words, vectors = read_plainly(spelt / "run/vectors.txt")
     asked = ["king", "kings", "kıng🙂", "x", ""]
-    answer = ask(version, "serving_default", {"words": asked}, tmp_path)
+    answer = answered(version, "serving_default", {"words": asked})
     assert answer["known"].tolist() == [1, 0, 0, 0, 0]
     np.testing.assert_allclose(answer["vectors"][0], vectors[words.index("king")], rtol=1e-4)
     assert np.all(np.any(answer["vectors"][:4] != 0, axis=1)) and np.all(answer["vectors"][4] == 0)
-    answer = ask(version, "neighbours", {"words": asked}, tmp_path)
+    answer = answered(version, "neighbours", {"words": asked})
     assert np.all(answer["similar"][:4] != "") and np.all(answer["similar"][4] == "")
 
 
