@@ -1,5 +1,7 @@
 """A layer applied to each step by itself; Keras's, and right where the length is not known."""
 
+import inspect
+
 import keras
 import tensorflow as tf
 
@@ -18,11 +20,9 @@ class TimeDistributed(keras.layers.TimeDistributed):
     ) -> tf.Tensor:
         if inputs.shape[1]:
             return super().call(inputs, training=training, mask=mask)
-        arguments = {}
-        if self.layer._call_has_training_arg:
-            arguments["training"] = training
-        if self.layer._call_has_mask_arg and mask is not None:
-            arguments["mask"] = _one_batch(mask)
+        given = {"training": training, "mask": None if mask is None else _one_batch(mask)}
+        taken = inspect.signature(self.layer.call).parameters
+        arguments = {name: value for name, value in given.items() if name in taken}
         outputs = self.layer.call(_one_batch(inputs), **arguments)
         sizes = tf.concat([tf.shape(inputs)[:2], tf.shape(outputs)[1:]], 0)
         known = (*inputs.shape[:2], *outputs.shape[1:])

@@ -170,15 +170,14 @@ def test_gradients(cell, mask, graph):
 
 
 def test_saved_and_exported(tmp_path):
-    cell_class = NormalizedLSTMCell
     inputs = keras.Input((None, FEATURES))
-    cell = layers.RNN(cell_class(UNITS), return_sequences=True)
+    cell = layers.RNN(NormalizedLSTMCell(UNITS), return_sequences=True)
     model = keras.Model(inputs, layers.Bidirectional(cell)(keras.layers.Masking()(inputs)))
     built(model)
     x = (X * HOLES[..., None]).astype("float32")
     model.save(tmp_path / "m.keras")
     loaded = keras.models.load_model(tmp_path / "m.keras")
-    assert type(loaded.layers[-1].forward_layer.cell) is cell_class
+    assert type(loaded.layers[-1].forward_layer.cell) is NormalizedLSTMCell
     np.testing.assert_array_equal(loaded(x), model(x))
     for y, part in zip(served(model, tmp_path, [x, x[:2, :3]]), [x, x[:2, :3]]):
         np.testing.assert_allclose(y, model(part), rtol=1e-5, atol=1e-5)

@@ -106,7 +106,7 @@ def streaming_model(model: keras.Model, mask: str | None = None) -> keras.Model:
         if given & so_far:
             raise _refusal(layer, "it joins single steps with what only the last step decides")
         if type(layer) is k.TimeDistributed:  # which counts rows in place of steps
-            layer = TimeDistributed(layer.layer, name=layer.name)
+            layer = TimeDistributed(layer.layer, dtype=layer.dtype_policy, name=layer.name)
         _check_stepwise(layer, (args, kwargs))
         outputs = layer(*args, **kwargs)
         each_step.update(map(id, keras.tree.flatten(outputs)))
