@@ -16,9 +16,8 @@ letters, so that a word never seen has a vector too (Bojanowski et al. 2017, arX
 1607.04606). Relations between words become directions: king − man + woman lies near queen.
 
 It is fast on a CPU because BLOCK successive words share their negatives (Ji et al. 2016, arXiv
-1604.04661): their scores with all neighbours and negatives are one product of matrices. Where
-word2vec draws a window's size for each word, a neighbour d words away counts by its chance to
-be in it, (window + 1 − d) / window.
+1604.04661): all their scores are one product of matrices. Where word2vec draws a window's size
+for each word, a neighbour d words away counts by its chance to be in it, (window + 1 − d) / window.
 """
 
 import argparse
