@@ -2,8 +2,6 @@
 
 import json
 import os
-import resource
-import signal
 import subprocess
 import sys
 
@@ -150,64 +148,6 @@ def test_what_can_stream_is_exported_with_its_stream(recipe, flag, tmp_path):
     if recipe == "forecasting":  # a state that has seen more than a window is no worse
         one_stream = metrics["test"]["model, one stream"]["mse"]
         assert one_stream == pytest.approx(metrics["test"]["model"]["mse"], rel=0.2)
-
-
-# Sends itself a signal at the end of an epoch.
-STOPPED = """
-import os, signal, sys
-from recipes import forecasting
-from recipes.common import command_line, training
-
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests
-epoch, how, *words = sys.argv[1:]
-end = training.KeepEpochs.on_epoch_end
-
-def on_epoch_end(self, *given):
-    end(self, *given)
-    if len(self.rows) == int(epoch):
-        os.kill(os.getpid(), int(how))
-
-training.KeepEpochs.on_epoch_end = on_epoch_end
-command_line.run(forecasting.main, forecasting.arguments(words))
-"""
-
-
-def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path):
-    small = ["--epochs", "3", "--steps", "3", "--cell", "simple_rnn"]
-    small += ["--lookback", "24", "--horizon", "8"]
-    _, _, *words = command("forecasting", tmp_path, *small)
-
-    def run(epoch, how):
-        """A run that is stopped once `epoch` epochs are done: (its end, the epochs)."""
-        done = subprocess.run(
-            [sys.executable, "-c", STOPPED, str(epoch), str(int(how)), *words],
-            cwd=REPOSITORY, capture_output=True, text=True,
-        )  # fmt: skip
-        history = (tmp_path / "run/checkpoints/history.json").read_text()
-        return done, json.loads(history)["epochs"]
-
-    done, killed = run(1, signal.SIGKILL)
-    assert done.returncode == -signal.SIGKILL and len(killed) == 1
-    done, stopped = run(2, signal.SIGINT)
-    assert done.returncode in (130, -signal.SIGINT) and "Traceback" not in done.stderr
-    assert "goes on from epoch 3." in done.stderr and len(stopped) == 2
-    done, finished = run(0, signal.SIGKILL)  # which is never sent
-    assert done.returncode == 0 and "Going on after epoch 2" in done.stdout
-    assert len(finished) == 3 and finished[:2] == stopped and stopped[:1] == killed
-
-
-def test_a_full_disk_ends_with_a_message(tmp_path):
-    """The system refuses files above 1 MB, as a full disk would."""
-    small = ["--epochs", "1", "--steps", "1", "--cell", "simple_rnn"]
-    done = subprocess.run(
-        command("forecasting", tmp_path, *small),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20)),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    assert "no room left" in done.stderr and "Traceback" not in done.stderr
-    assert not list(tmp_path.rglob(".writing-*")) and not list(tmp_path.rglob("saved_model.pb"))
 
 
 def test_padding_counts_in_no_loss_and_no_metric():

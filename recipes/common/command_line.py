@@ -132,7 +132,6 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
     """Calls `main(args)`; what stops it from outside is a message, not a traceback."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.unraisablehook = unless_no_room  # HDF5 says it again for each file that it closes
     try:
         main(args)
     except KeyboardInterrupt:
@@ -149,13 +148,8 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
 
 def is_no_room(error: BaseException) -> bool:
     # TensorFlow and HDF5 have the system's words, but not always its number.
-    return getattr(error, "errno", None) in NO_ROOM or os.strerror(errno.ENOSPC) in str(error)
-
-
-def unless_no_room(unraisable) -> None:
-    """Shows an exception that nobody can catch, if it isn't that."""
-    if not is_no_room(unraisable.exc_value):
-        sys.__unraisablehook__(unraisable)
+    said = any(os.strerror(number) in str(error) for number in NO_ROOM)
+    return said or getattr(error, "errno", None) in NO_ROOM
 
 
 def end_of_stopped(args: argparse.Namespace) -> None:

@@ -20,6 +20,16 @@ def write(path: Path, writer: Callable[[Path], object]) -> None:
         raise
 
 
+def make_sure_of_room(folder: Path, size: int) -> None:
+    """Raises the system's OSError if `size` bytes can't be written, before who takes it badly does.
+
+    HDF5 crashes on a full disk.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(size))
+
+
 def write_json(path: Path, value: dict) -> None:
     """Writes valid JSON: what is no number there (nan, inf) becomes null."""
     text = json.dumps(_plain(value), indent=1, allow_nan=False)

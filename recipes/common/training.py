@@ -162,6 +162,12 @@ def readable(path: Path) -> bool:
     return True
 
 
+def size_of(model: keras.Model) -> int:
+    """The bytes of its weights and of its optimizer's."""
+    variables = [*model.variables, *model.optimizer.variables]
+    return sum(x.numpy().nbytes for x in variables)
+
+
 def epochs_done(output: Path) -> int:
     """How many epochs of an earlier run are in its folder, to go on from."""
     kept = history(output)
@@ -190,6 +196,8 @@ def fit(
     Raises:
         SystemExit: If training diverges: a loss or metric is no finite number.
     """
+    # Else its variables are made while the first step is traced, which is then traced again.
+    model.optimizer.build(model.trainable_variables)
     keep = KeepEpochs(args, *best)
     done = keep.restore(model)
     if done:
@@ -224,7 +232,6 @@ class KeepEpochs(keras.callbacks.Callback):
         if not kept:
             return 0
         self.rows = kept["epochs"]
-        model.optimizer.build(model.trainable_variables)
         model.load_weights(weights(self.args.output, len(self.rows)))
         return len(self.rows)
 
@@ -245,8 +252,9 @@ class KeepEpochs(keras.callbacks.Callback):
         row = {name: float(value) for name, value in logs.items()}
         self.rows.append({**row, "seconds": time.monotonic() - self.begun})
         last = len(self.rows)
-        files.write(weights(self.args.output, last), self.model.save_weights)
         folder = self.args.output / "checkpoints"
+        files.make_sure_of_room(folder, 2 * size_of(self.model))
+        files.write(weights(self.args.output, last), self.model.save_weights)
         found = {"run": identity(self.args), "epochs": self.rows}
         files.write_json(folder / "history.json", found)
         # Should the last epoch's file get damaged, the run goes on from the one before.
