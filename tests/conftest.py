@@ -1,5 +1,6 @@
 """What tests share: where real data is, and a process that has TensorFlow but not us."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -41,6 +42,23 @@ def etth1_csv():
 @pytest.fixture
 def questions_words():
     return data_or_skip(os.environ.get("QUESTIONS_WORDS"), "questions-words.txt ($QUESTIONS_WORDS)")
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory):
+    """{recipe: its small export}, made once for all processes that run tests."""
+    from small_exports import EXPORTS
+
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    folder = folder / "exports"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for name, export in EXPORTS.items():
+            if not (folder / name).exists():
+                export(folder / name)
+    return {name: folder / name / "1" for name in EXPORTS}
 
 
 def ask(version: Path, signature: str, inputs: dict, folder: Path) -> dict[str, np.ndarray]:

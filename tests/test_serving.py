@@ -29,6 +29,7 @@ import tensorflow as tf
 import text
 from conftest import REPOSITORY, saved_model
 from google.protobuf import text_format
+from small_exports import EXPORTS, LOOKBACK
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     predict_pb2,
@@ -37,60 +38,21 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
-from recipes import forecasting, language_model, pos_tagging, sentiment
-from recipes.common import character_export, publishing, word_search
-from recipes.common.characters import Characters
+from recipes import forecasting
 
 RECIPES = ["forecasting", "language_model", "pos_tagging", "sentiment", "word_embeddings"]
 SENTENCES = ["I saw a saw.", "", "Ça, c'est bon 🙂", "The film was good, not bad."]
 SERIES = forecasting.load("sample", None, 0)[0].values
 INPUTS = {
-    "forecasting": SERIES[:192].reshape(2, 96, 3),
+    "forecasting": SERIES[: 2 * LOOKBACK].reshape(2, LOOKBACK, 3),
     "language_model": SENTENCES,
     "pos_tagging": SENTENCES,
     "sentiment": SENTENCES,
-    "word_embeddings": ["word3", "Word5", "unknown"],
+    "word_embeddings": ["king", "King", "unknown"],
 }
 
 
 # --- Models: the recipes', small and untrained, and one that streams ---------------------
-
-
-def publish_forecasting(folder):
-    mean, std = SERIES.mean(axis=0), SERIES.std(axis=0)
-    model = forecasting.build(mean, std, 96, 96, "gru", units=8)
-    publishing.publish(model, folder, forecasting.signatures(model, mean, std))
-
-
-def publish_pos_tagging(folder):
-    data, tags = pos_tagging.load("sample", 0)
-    model = pos_tagging.build(data["train"][:50], tags, "lstm", units=8)
-    publishing.publish(model, folder, pos_tagging.signatures(model, tags))
-
-
-REVIEWS = ["a good film", "a bad film"], [1, 0]
-
-
-def publish_sentiment(folder):
-    model = sentiment.build(REVIEWS, "lstm", units=8)
-    publishing.publish(model, folder, sentiment.signatures(model))
-
-
-def publish_word_embeddings(folder):
-    vectors = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
-    answers = word_search.Answers([f"word{i}" for i in range(20)], vectors, None)
-    publishing.publish(answers, folder, word_search.signatures(answers))
-
-
-def publish_language_model(folder):
-    characters = Characters("a good film")
-    model = language_model.build(len(characters), "gru", units=8, depth=1)
-    publishing.publish(model, folder, character_export.signatures(model, characters, "a"))
-
-
-def publish_sentiment_stream(folder):
-    model = sentiment.build(REVIEWS, "lstm", units=8, unidirectional=True)
-    publishing.publish(model, folder, sentiment.signatures(model))
 
 
 def save_counter(folder):
@@ -115,14 +77,10 @@ def save_counter(folder):
 
 
 @pytest.fixture(scope="module")
-def saved_models(tmp_path_factory):
+def saved_models(exports, tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved_models")
-    publish_forecasting(folder / "forecasting")
-    publish_pos_tagging(folder / "pos_tagging")
-    publish_sentiment(folder / "sentiment")
-    publish_word_embeddings(folder / "word_embeddings")
-    publish_language_model(folder / "language_model")
-    publish_sentiment_stream(folder / "sentiment_stream")
+    for recipe in (*RECIPES, "sentiment_stream"):
+        shutil.copytree(exports[recipe].parent, folder / recipe)
     save_counter(folder / "counter")
     return folder
 
@@ -324,10 +282,12 @@ def test_the_command_prints_answers(saved_models, rest_port, grpc_port, tmp_path
 
     with (tmp_path / "window.csv").open("w") as file:
         writer = csv.writer(file)
-        writer.writerows([["date", "a", "b", "c"], *(["2016-07-01", *row] for row in SERIES[:96])])
+        writer.writerows(
+            [["date", "a", "b", "c"], *(["2016-07-01", *row] for row in SERIES[:LOOKBACK])]
+        )
     done = run_client("forecasting", tmp_path / "window.csv", "--port", rest_port)
     printed = [[float(x) for x in line.split()] for line in done.stdout.splitlines()[2:]]
-    expected = directly(saved_models / "forecasting/1", SERIES[:96][None])["forecast"][0]
+    expected = directly(saved_models / "forecasting/1", SERIES[:LOOKBACK][None])["forecast"][0]
     np.testing.assert_allclose(printed, expected, rtol=1e-4)
 
 
@@ -398,7 +358,7 @@ def test_clients_at_the_same_time_get_each_their_own(saved_models, rest_port):
 def test_a_new_version_takes_over(saved_models, rest_port):
     server = client.Rest("localhost", rest_port, 30)
     before = server.ask("sentiment", "serving_default", SENTENCES)
-    publish_sentiment(saved_models / "sentiment")
+    EXPORTS["sentiment"](saved_models / "sentiment")
     answer = server.ask("sentiment", "serving_default", SENTENCES)
     assert_same(answer, directly(saved_models / "sentiment/2", SENTENCES))
     assert answer["probabilities"] != before["probabilities"]
@@ -533,7 +493,7 @@ def test_an_unknown_model(rest_port, grpc_port):
 def test_inputs_that_are_refused(rest_port, grpc_port, tmp_path):
     (tmp_path / "window.csv").write_text("1,2,3\n4,5,6\n")
     done = run_client("forecasting", tmp_path / "window.csv", "--port", rest_port)
-    assert done.returncode == 1 and "(1, 2, 3), expected (None, 96, 3)" in done.stderr
+    assert done.returncode == 1 and f"(1, 2, 3), expected (None, {LOOKBACK}, 3)" in done.stderr
     with pytest.raises(SystemExit, match="server refuses"):
         window = [[[1.0, 2.0, 3.0]]]
         client.Grpc("localhost", grpc_port, 30).ask("forecasting", "serving_default", window)

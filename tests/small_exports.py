@@ -1,0 +1,67 @@
+"""What each recipe exports, small and untrained: for tests of how an export is asked."""
+
+import numpy as np
+
+from recipes import forecasting, language_model, pos_tagging, sentiment
+from recipes.common import (
+    character_export,
+    forecasting_stream,
+    publishing,
+    vector_tables,
+    word_search,
+)
+from recipes.common.characters import Characters
+
+MEAN, STD = np.array([300.0, 12, 0.05], "float32"), np.array([50.0, 5, 0.01], "float32")
+LOOKBACK, HORIZON = 48, 30
+TEXTS = ["The film was good, not bad.", "a bad film , isn't it"]
+
+
+def tagger(folder):
+    train = [(["I", "saw", "a", "saw"], ["PRON", "VERB", "DET", "NOUN"])] * 2
+    tags = ["PRON", "VERB", "DET", "NOUN"]
+    model = pos_tagging.build(train, tags, "lstm", units=8)
+    return publishing.publish(model, folder, pos_tagging.signatures(model, tags))
+
+
+def classifier(folder, unidirectional):
+    train = TEXTS, [k % 2 for k in range(len(TEXTS))]
+    model = sentiment.build(train, "lstm", units=8, unidirectional=unidirectional)
+    return publishing.publish(model, folder, sentiment.signatures(model))
+
+
+def forecaster(folder, streaming):
+    build = forecasting_stream.build if streaming else forecasting.build
+    model = build(MEAN, STD, LOOKBACK, HORIZON, "gru")
+    served = forecasting.signatures(model, MEAN, STD)
+    if streaming:
+        served |= forecasting_stream.signatures(model, MEAN, STD)
+    return publishing.publish(model, folder, served)
+
+
+def vectors(folder, spelt):
+    words = ["saw", "good", "bad", "king", "man", "woman"]
+    random = np.random.default_rng(0)
+    table = random.normal(size=(len(words), 8)).astype("float32")
+    spelling = random.normal(size=(vector_tables.BUCKETS, 8)).astype("float32") if spelt else None
+    answers = word_search.Answers(words, table, spelling)
+    return publishing.publish(answers, folder, word_search.signatures(answers))
+
+
+def writer(folder):
+    characters = Characters("\n".join(TEXTS))
+    model = language_model.build(len(characters), "lstm", units=8, depth=1)
+    served = character_export.signatures(model, characters, "good")
+    return publishing.publish(model, folder, served)
+
+
+EXPORTS = {
+    "pos_tagging": tagger,
+    "sentiment": lambda folder: classifier(folder, False),
+    "sentiment_stream": lambda folder: classifier(folder, True),
+    "forecasting": lambda folder: forecaster(folder, False),
+    "forecasting_stream": lambda folder: forecaster(folder, True),
+    "language_model": writer,
+    "word_embeddings": lambda folder: vectors(folder, False),
+    "word_embeddings_ngrams": lambda folder: vectors(folder, True),
+}
