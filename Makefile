@@ -17,6 +17,9 @@ demo: .venv/ready
 	@$(BIN)/python serving/query.py $(DEMO)/saved_models/pos_tagging \
 	    "I saw a saw." "You can can a can."
 
+# A process for each core, of one thread: more would only get into each other's way.
+test: export TF_NUM_INTEROP_THREADS = 1
+test: export TF_NUM_INTRAOP_THREADS = 1
 test: .venv/ready-to-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
