@@ -1,6 +1,7 @@
 """What tests share: where real data is, and a process that has TensorFlow but not us."""
 
 import fcntl
+import functools
 import json
 import os
 import shutil
@@ -16,6 +17,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import kernels, op_def_registry
+
+# TensorFlow's graph optimizer takes a sixth of the tests' time. It is at work in the processes
+# that they start, and there alone.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -83,9 +88,15 @@ np.savez(folder + "/outputs.npz", **{k: text(v.numpy()) for k, v in outputs.item
     return dict(np.load(folder / "outputs.npz"))
 
 
+@functools.lru_cache(4)
+def loaded(version: Path):
+    """The SavedModel, loaded in this process."""
+    return tf.saved_model.load(str(version))
+
+
 def answered(version: Path, signature: str, inputs: dict) -> dict[str, np.ndarray]:
     """As `ask`, in this process, which is quicker."""
-    function = tf.saved_model.load(str(version)).signatures[signature]
+    function = loaded(version).signatures[signature]
     found = function(**{name: tf.constant(value) for name, value in inputs.items()})
     text = np.vectorize(lambda x: x.decode(), otypes=[str])
     found = {name: (value.dtype, value.numpy()) for name, value in found.items()}

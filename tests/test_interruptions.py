@@ -1,4 +1,8 @@
-"""Each recipe, killed, stopped by Ctrl-C and out of disk: the same command then goes on."""
+"""Each recipe, killed, stopped by Ctrl-C and out of disk: the same command then goes on.
+
+What a step of training does has no part in this: a run that is stopped does none here, only what
+stands around.
+"""
 
 import json
 import subprocess
@@ -15,11 +19,13 @@ RUNS = {
     "sentiment": ["--cell", "simple_rnn"],
     "word_embeddings": ["--dimension", "20"],
 }
+TO_THE_END = ["forecasting", "language_model"]  # others have their own tests of a whole run
 # Runs a recipe again and again, each time in a process that forks from this one, which has
 # imported TensorFlow, and not used it.
 STOPPED = """
 import importlib, json, os, resource, signal, sys
 from pathlib import Path
+import keras
 from recipes.common import command_line, training
 
 def kill():
@@ -32,6 +38,13 @@ def fill_disk():
     limit = 50_000  # the system refuses longer files, as a full disk would
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
+def epochs_without_steps(self, *data, initial_epoch, epochs, callbacks, **how):
+    callbacks = keras.callbacks.CallbackList(callbacks, model=self)
+    for epoch in range(initial_epoch, epochs):
+        callbacks.on_epoch_begin(epoch)
+        names = ("loss", "accuracy", "val_loss", "val_accuracy", "val_both_accuracy")
+        callbacks.on_epoch_end(epoch, {name: 1 / (epoch + 1) for name in names})
+
 def run(recipe, words, epoch=0, before=None, after=None):
     end = training.KeepEpochs.on_epoch_end
 
@@ -42,6 +55,8 @@ def run(recipe, words, epoch=0, before=None, after=None):
         after() if now and after else None
 
     training.KeepEpochs.on_epoch_end = on_epoch_end
+    if epoch:
+        keras.Model.fit = epochs_without_steps
     signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests
     module = importlib.import_module(f"recipes.{recipe}")
     command_line.run(module.main, module.arguments(words))
@@ -62,7 +77,7 @@ def in_a_process(log, *run_what, **how):
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
-folder, runs = Path(sys.argv[1]), json.loads(sys.argv[2])
+folder, runs, to_the_end = Path(sys.argv[1]), *map(json.loads, sys.argv[2:])
 stops = {
     "killed": {"epoch": 1, "after": kill},
     "out of disk": {"epoch": 2, "before": fill_disk},
@@ -77,6 +92,8 @@ for recipe, words in runs.items():
     words = ["--output", f"{place}/run", "--saved-models", f"{place}/saved_models", *words]
     found = {}
     for stop, how in stops.items():
+        if stop == "finished" and recipe not in to_the_end:
+            continue
         log = place / f"{stop}.log"
         code = in_a_process(log, recipe, words, **how)
         history = place / "run/checkpoints/history.json"
@@ -92,8 +109,9 @@ for recipe, words in runs.items():
 def folder(tmp_path_factory):
     """Of each recipe what was found after each stop."""
     folder = tmp_path_factory.mktemp("interruptions")
-    runs = json.dumps({recipe: [*SMALL, *words] for recipe, words in RUNS.items()})
-    subprocess.run([sys.executable, "-c", STOPPED, folder, runs], cwd=REPOSITORY, check=True)
+    runs = {recipe: [*SMALL, *words] for recipe, words in RUNS.items()}
+    given = json.dumps(runs), json.dumps(TO_THE_END)
+    subprocess.run([sys.executable, "-c", STOPPED, folder, *given], cwd=REPOSITORY, check=True)
     return folder
 
 
@@ -112,6 +130,8 @@ def test_stopped_in_any_way_a_run_goes_on_where_it_was(recipe, folder):
     assert code == 130 and "goes on from epoch 3." in said and "Traceback" not in said, said
     assert len(stopped) == 2 and stopped[:1] == killed and not unfinished and not exported
 
+    if recipe not in TO_THE_END:
+        return
     code, said, finished, unfinished, exported = found["finished"]
     assert code == 0 and "Going on after epoch 2" in said, said
     assert len(finished) == 3 and finished[:2] == stopped and not unfinished and len(exported) == 1

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import functools
 import http.client
 import importlib.util
 import io
@@ -27,7 +26,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import text
-from conftest import REPOSITORY, saved_model
+from conftest import REPOSITORY, loaded, saved_model
 from google.protobuf import text_format
 from small_exports import EXPORTS, LOOKBACK
 from tensorflow_serving.apis import (
@@ -83,11 +82,6 @@ def saved_models(exports, tmp_path_factory):
         shutil.copytree(exports[recipe].parent, folder / recipe)
     save_counter(folder / "counter")
     return folder
-
-
-@functools.cache
-def loaded(version):
-    return tf.saved_model.load(version)
 
 
 def directly(version, inputs, signature="serving_default"):
@@ -186,7 +180,7 @@ class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def __init__(self, folder):
         self.versions = {path.name: path / "1" for path in folder.iterdir()}
-        self.models = {name: loaded(version) for name, version in self.versions.items()}
+        self.models = {n: tf.saved_model.load(v) for n, v in self.versions.items()}
 
     def known(self, request, context):
         if request.model_spec.name not in self.models:
