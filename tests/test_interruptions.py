@@ -39,10 +39,10 @@ def fill_disk():
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
 def epochs_without_steps(self, *data, initial_epoch, epochs, callbacks, **how):
+    names = {"loss", "val_loss", callbacks[0].metric}
     callbacks = keras.callbacks.CallbackList(callbacks, model=self)
     for epoch in range(initial_epoch, epochs):
         callbacks.on_epoch_begin(epoch)
-        names = ("loss", "accuracy", "val_loss", "val_accuracy", "val_both_accuracy")
         callbacks.on_epoch_end(epoch, {name: 1 / (epoch + 1) for name in names})
 
 def run(recipe, words, epoch=0, before=None, after=None):
