@@ -192,27 +192,13 @@ def build(
 def compile_model(model: keras.Model, steps: int, crf: bool = False) -> None:
     """Sets the model up to be trained for `steps` batches."""
     rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
-    optimizer = keras.optimizers.Adam(rate, clipnorm=1.0)
-    if crf:
-        model.compile(optimizer, layers.crf_loss, metrics=[tag_paths.PathAccuracy("accuracy")])
-        return
+    # The mean over words, not over padding too; of a CRF, over sentences.
+    words = keras.losses.SparseCategoricalCrossentropy(reduction="mean_with_sample_weight")
     model.compile(
-        optimizer,
-        # The mean over words, not over padding too.
-        keras.losses.SparseCategoricalCrossentropy(reduction="mean_with_sample_weight"),
-        weighted_metrics=[WordAccuracy("accuracy")],
+        keras.optimizers.Adam(rate, clipnorm=1.0),
+        layers.crf_loss if crf else words,
+        weighted_metrics=[tag_paths.WordAccuracy("accuracy")],
     )
-
-
-class WordAccuracy(keras.metrics.SparseCategoricalAccuracy):
-    """The share of words tagged correctly.
-
-    Keras would first take each sentence's mean over its places, padding among them.
-    """
-
-    def update_state(self, y_true, y_pred, sample_weight):
-        flat = ops.reshape(y_pred, (-1, y_pred.shape[-1]))
-        super().update_state(ops.reshape(y_true, -1), flat, ops.reshape(sample_weight, -1))
 
 
 # --- Evaluation ---------------------------------------------------------------------------
@@ -322,7 +308,8 @@ def main(args: argparse.Namespace) -> None:
     training.write_metrics(args, trained, model, validation=scores, test=test)
     pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
     name = args.data[0].name if args.data else args.dataset
-    title = f"{name}, {args.cell}{' and CRF' * args.crf}: {test['accuracy']:.2%} of {test['words']} words"
+    network = args.cell + " and CRF" * args.crf
+    title = f"{name}, {network}: {test['accuracy']:.2%} of {test['words']} words"
     pictures.confusion(args.output / "confusion.png", confusion, tags, title)
     tagging.show(test)
 
