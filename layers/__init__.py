@@ -18,6 +18,7 @@ from layers.exchange.streaming import streaming_model, streaming_signatures
 from layers.exchange.to_onnx.export import export_onnx
 from layers.explain import explain
 from layers.rnn import RNN, CellLayer
+from layers.sequences.crf import CRF, crf_decode, crf_loss, crf_marginals
 from layers.time_distributed import TimeDistributed
 
 if keras.backend.backend() != "tensorflow":
@@ -27,6 +28,7 @@ if keras.backend.backend() != "tensorflow":
     )
 
 __all__ = [
+    "CRF",
     "GRU",
     "LSTM",
     "RNN",
@@ -50,6 +52,9 @@ __all__ = [
     "TimeDistributed",
     "ZoneoutLSTM",
     "ZoneoutLSTMCell",
+    "crf_decode",
+    "crf_loss",
+    "crf_marginals",
     "explain",
     "export_onnx",
     "streaming_model",

@@ -5,12 +5,16 @@
     python recipes/pos_tagging.py --data train.conllu dev.conllu test.conllu --column xpos
     python recipes/pos_tagging.py --dataset universal_dependencies/de_gsd
     python recipes/pos_tagging.py --dataset sample       # built-in sentences, no download
+    python recipes/pos_tagging.py --crf                  # a sentence's tags chosen together
 
 The tag of a word depends on the words around it, on both sides: a bidirectional
 recurrent network reads the sentence. What a word is, it learns in two ways: a vector
 for each word of the training set, and a second recurrent network that reads the word
 letter by letter, which also works for words never seen (Ling et al. 2015; Plank et al.
 2016). Trained words are now and then hidden, so that the letters are listened to.
+
+Each word's tag is chosen by itself; with `--crf`, a sentence's together: a conditional
+random field learns which tag follows which (Lample et al. 2016).
 """
 
 import argparse
@@ -34,6 +38,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )  # fmt: skip
     add("--column", choices=["upos", "xpos", "feats"], default="upos", help="default: upos")
     add("--encoding", help="of the files, if not UTF-8")
+    add("--crf", action="store_true", help="choose a sentence's tags together")
     word_vectors.add_argument(parser)
     args = command_line.parse(parser, argv)
     if args.data and len(args.data) not in (1, 3):
@@ -56,7 +61,7 @@ from sklearn.metrics import confusion_matrix
 
 import layers
 from layers.exchange import checks
-from recipes.common import batching, pictures, publishing, tagging, training, treebanks
+from recipes.common import batching, pictures, publishing, tag_paths, tagging, training, treebanks
 from recipes.common.cells import CELLS
 from recipes.common.samples import grammar
 
@@ -99,7 +104,7 @@ def batches(sentences: Sentences, tags: list[str], shuffle: bool) -> tf.data.Dat
     )
 
 
-# --- Model: words as strings in, a probability for each tag out ---------------------------
+# --- Model: words as strings in; a probability for each tag, or a CRF's potentials, out ----
 
 
 class Numbers(keras.layers.Layer):
@@ -157,7 +162,12 @@ class Spelling(keras.layers.Layer):
 
 
 def build(
-    train: Sentences, tags: list[str], cell: str, units: int = 128, embeddings: str | None = None
+    train: Sentences,
+    tags: list[str],
+    cell: str,
+    units: int = 128,
+    embeddings: str | None = None,
+    crf: bool = False,
 ) -> keras.Model:
     counts = Counter(word.lower() for words, _ in train for word in words)
     vocabulary = [word for word, n in counts.most_common() if n > 1]
@@ -172,42 +182,35 @@ def build(
         recurrent = CELLS[cell](units, return_sequences=True)
         x = layers.Bidirectional(recurrent, name=f"sentence_{depth}")(x, mask=numbers != 0)
         x = keras.layers.Dropout(0.4)(x)
-    probabilities = keras.layers.Dense(len(tags), activation="softmax", name="tags")(x)
-    return keras.Model(words, probabilities, name="pos_tagging")
+    activation = None if crf else "softmax"
+    outputs = keras.layers.Dense(len(tags), activation=activation, name="tags")(x)
+    if crf:
+        outputs = layers.CRF(name="crf")(outputs, mask=numbers != 0)
+    return keras.Model(words, outputs, name="pos_tagging")
 
 
-def compile_model(model: keras.Model, steps: int) -> None:
+def compile_model(model: keras.Model, steps: int, crf: bool = False) -> None:
     """Sets the model up to be trained for `steps` batches."""
     rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
+    # The mean over words, not over padding too; of a CRF, over sentences.
+    words = keras.losses.SparseCategoricalCrossentropy(reduction="mean_with_sample_weight")
     model.compile(
         keras.optimizers.Adam(rate, clipnorm=1.0),
-        # The mean over words, not over padding too.
-        keras.losses.SparseCategoricalCrossentropy(reduction="mean_with_sample_weight"),
-        weighted_metrics=[WordAccuracy("accuracy")],
+        layers.crf_loss if crf else words,
+        weighted_metrics=[tag_paths.WordAccuracy("accuracy")],
     )
-
-
-class WordAccuracy(keras.metrics.SparseCategoricalAccuracy):
-    """The share of words tagged correctly.
-
-    Keras would first take each sentence's mean over its places, padding among them.
-    """
-
-    def update_state(self, y_true, y_pred, sample_weight):
-        flat = ops.reshape(y_pred, (-1, y_pred.shape[-1]))
-        super().update_state(ops.reshape(y_true, -1), flat, ops.reshape(sample_weight, -1))
 
 
 # --- Evaluation ---------------------------------------------------------------------------
 
 
 def evaluate(
-    probabilities: Callable, sentences: Sentences, train: Sentences, tags: list[str]
+    model: Callable, sentences: Sentences, train: Sentences, tags: list[str]
 ) -> tuple[dict, np.ndarray]:
-    """(scores of what gives words' `probabilities`, and of the baseline; the confusion matrix)."""
+    """(scores of the model and of the baseline; the confusion matrix)."""
     true, predicted = [], []
     for words, numbers, weights in batches(sentences, tags, shuffle=False):
-        best = np.argmax(probabilities(words), axis=-1)
+        best = tag_paths.best_tags(model(words)).numpy()
         for row, real in enumerate(weights.numpy() > 0):
             found = [word.decode() for word in words[row].numpy()[real]]
             true.append((found, [tags[i] for i in numbers[row].numpy()[real]]))
@@ -237,10 +240,10 @@ def split_words(sentences: tf.Tensor) -> tf.RaggedTensor:
 WORDS = tf.TensorSpec([None, None], tf.string)
 
 
-def signatures(probabilities: Callable, tags: list[str], example: list[str] | None = None) -> dict:
-    """`probabilities` is the model, or the model as a `tf.function`."""
+def signatures(model: Callable, tags: list[str], example: list[str] | None = None) -> dict:
+    """`model` is the model, or the model as a `tf.function`."""
     example = example or EXAMPLE.split()
-    probabilities = tf.function(probabilities, [WORDS])  # traced once for both signatures
+    model = tf.function(model, [WORDS])  # traced once for both signatures
 
     def bounded(name, words, shape):
         """`words`, once `shape`, which is theirs if padded, is known not to be too large."""
@@ -261,7 +264,7 @@ def signatures(probabilities: Callable, tags: list[str], example: list[str] | No
     def tag(words):
         words = tf.pad(words, [[0, 0], [0, tf.cast(tf.shape(words)[1] == 0, tf.int32)]])
         real = words != ""
-        best = tf.argmax(probabilities(words), axis=-1)
+        best = tag_paths.best_tags(model(words))
         return {
             "words": words,
             "tags": tf.where(real, tf.gather(tf.constant(tags), best), ""),
@@ -292,23 +295,26 @@ def main(args: argparse.Namespace) -> None:
     training.begin(args, data, tags)
     train = batches(data["train"], tags, shuffle=True).take(args.steps or -1)
     validation = batches(data["validation"], tags, shuffle=False)
-    model = build(data["train"], tags, args.cell, embeddings=args.embeddings)
-    compile_model(model, args.epochs * len(train))
+    if args.crf:
+        train, validation = (x.map(tag_paths.whole_sentences) for x in (train, validation))
+    model = build(data["train"], tags, args.cell, embeddings=args.embeddings, crf=args.crf)
+    compile_model(model, args.epochs * len(train), args.crf)
     model.summary()
 
     trained = training.fit(model, train, validation, args, best=("val_accuracy", "max"))
-    probabilities = tf.function(model, [WORDS])  # traced once for any size
-    scores, _ = evaluate(probabilities, data["validation"], data["train"], tags)
-    test, confusion = evaluate(probabilities, data["test"], data["train"], tags)
+    read = tf.function(model, [WORDS])  # traced once for any size
+    scores, _ = evaluate(read, data["validation"], data["train"], tags)
+    test, confusion = evaluate(read, data["test"], data["train"], tags)
     training.write_metrics(args, trained, model, validation=scores, test=test)
     pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
     name = args.data[0].name if args.data else args.dataset
-    title = f"{name}, {args.cell}: {test['accuracy']:.2%} of {test['words']} words"
+    network = args.cell + " and CRF" * args.crf
+    title = f"{name}, {network}: {test['accuracy']:.2%} of {test['words']} words"
     pictures.confusion(args.output / "confusion.png", confusion, tags, title)
     tagging.show(test)
 
     example = EXAMPLE.split() if args.dataset in EPOCHS else data["test"][0][0]
-    served = signatures(probabilities, tags, example)
+    served = signatures(read, tags, example)
     version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)
     print(f"Exported to {version}; pictures and metrics are in {args.output}.")
     answer = served["words"][0](tf.constant([example]))

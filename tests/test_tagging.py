@@ -1,8 +1,15 @@
-"""The scores of a tagger, counted by hand."""
+"""The scores of a tagger, counted by hand; and a tagger that ends in a CRF."""
 
+import json
+
+import numpy as np
 import pytest
+import tensorflow as tf
+from conftest import answered, portable_ops
 
-from recipes.common import tagging
+import layers
+from recipes import pos_tagging
+from recipes.common import tag_paths, tagging
 
 TRAIN = [
     (["I", "saw", "a", "saw"], ["PRON", "VERB", "DET", "NOUN"]),
@@ -41,3 +48,42 @@ def test_the_hardest_tags_are_shown(capsys):
     tagging.show(tagging.score(TRUE, PREDICTED, TRAIN))
     said = capsys.readouterr().out
     assert "85.71% of 7 words" in said and "lowest F1: VERB 0.667, NOUN 0.800" in said
+
+
+def test_with_a_crf_the_export_answers_as_the_model_does(tmp_path, monkeypatch):
+    data, tags = pos_tagging.load("sample", 0)
+    data = {split: sentences[:400] for split, sentences in data.items()}
+    monkeypatch.setattr(pos_tagging, "load", lambda *_: (data, tags))
+    given = ["--dataset", "sample", "--crf", "--cell", "simple_rnn", "--epochs", "2"]
+    pos_tagging.main(pos_tagging.arguments([*given, "--output", str(tmp_path)]))
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["crf"] is True and metrics["test"]["accuracy"] > 0.9
+
+    version = tmp_path / "saved_models/pos_tagging/1"
+    portable_ops(version)
+    model = pos_tagging.build(data["train"], tags, "simple_rnn", crf=True)
+    model.load_weights(tmp_path / f"checkpoints/{metrics['best_epoch']}.weights.h5")
+    words = ["I saw a saw .", "You can can a can .", ""]
+    words = np.array([(sentence.split() + [""] * 8)[:8] for sentence in words])
+    answer = answered(version, "words", {"words": words.tolist()})
+    path, _ = layers.crf_decode(model(tf.constant(words.tolist())))
+    np.testing.assert_array_equal(answer["tags"], np.where(words == "", "", np.take(tags, path)))
+    assert answer["lengths"].tolist() == [5, 6, 0]
+
+    # Padding counts in neither the loss nor the metric.
+    pos_tagging.compile_model(model, 1, crf=True)
+    (words, numbers, weights), *_ = pos_tagging.batches(data["test"][:30], tags, shuffle=False)
+    plain, more = (
+        model.evaluate(
+            *tag_paths.whole_sentences(
+                *(tf.pad(x, [[0, 0], [0, n]]) for x in (words, numbers, weights))
+            ),
+            return_dict=True,
+            batch_size=len(words),
+            verbose=0,
+        )
+        for n in (0, 7)
+    )
+    assert plain == pytest.approx(more, rel=1e-5)
+    right = (tag_paths.best_tags(model(words)) == numbers).numpy()[weights.numpy() > 0]
+    assert plain["accuracy"] == pytest.approx(right.mean())
