@@ -1,8 +1,9 @@
-"""A language model: the next character of a text, from all that stands before it.
+"""A language model: the next character or word of a text, from all that stands before it.
 
     python recipes/language_model.py                      # Shakespeare, from TFDS
     python recipes/language_model.py --text book.txt      # texts of your own
     python recipes/language_model.py --dataset sample     # built-in text, no download
+    python recipes/language_model.py --dataset imdb       # words of film reviews
     python recipes/language_model.py --generate "ROMEO:" --temperature 0.8
 
 Recurrent layers read a character at a time and say how probable each other is to come next. A
@@ -14,6 +15,12 @@ gradient what was read within a piece.
 The text's last tenth is for validation, as nanoGPT has it. A text this short is soon known
 by heart: dropout, one mask for all steps of a piece (Gal & Ghahramani 2016), is what the
 score depends on.
+
+Words (--tokens words) are the 30,000 most frequent; others are one word, unknown. Texts come
+in another order in each epoch, and a mark ends each. In training a word is told from 1024
+drawn ones, not from all (Jean et al. 2015). What was learned of words is left as an encoder,
+which recipes/sentiment.py starts from (Dai & Le 2015); --backwards makes the one that reads
+from a text's end.
 
 The export scores texts, goes on with a text that arrives in pieces, and writes texts.
 """
@@ -27,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from a
 
 from recipes.common import command_line
 
-EPOCHS = {"tiny_shakespeare": 20, "sample": 8}
+EPOCHS = {"tiny_shakespeare": 20, "sample": 8, "imdb": 3}
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -36,6 +43,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     text = {"dest": "data", "metavar": "FILE", "type": command_line.file, "nargs": "+"}
     add("--text", **text, help="read one after the other; .gz is unpacked")
     add("--encoding", help="of --text; default: UTF-8")
+    add("--tokens", choices=("characters", "words"), help="default: characters; of imdb, words")
+    add("--backwards", action="store_true", help="read words from the end of each text")
     add("--generate", nargs="+", metavar="PROMPT", help="how texts begin that are written")
     add("--length", type=positive, default=500, help="characters to write; default: 500")
     number = {"type": float, "default": 0.8}
@@ -46,6 +55,11 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     args = command_line.parse(parser, argv)
     if args.data and args.dataset != "data":
         parser.error("--text and --dataset exclude each other")
+    args.tokens = args.tokens or ("words" if args.dataset == "imdb" else "characters")
+    if args.tokens == "characters" and (args.dataset == "imdb" or args.backwards):
+        parser.error("--dataset imdb and --backwards are of words: give --tokens words")
+    if args.backwards and args.generate:
+        parser.error("--generate: a model that reads --backwards writes no texts")
     if args.encoding and not args.data:
         parser.error("--encoding is of files: give --text FILE")
     if not 0 <= args.temperature < math.inf:
@@ -65,26 +79,32 @@ import tensorflow as tf
 import layers
 from recipes.common import (
     character_ngrams,
+    encoders,
     pictures,
     prepared_data,
     publishing,
     text_files,
     training,
     unit_search,
+    words,
 )
 from recipes.common.cells import CELLS
 from recipes.common.character_export import MOST_PLACES, START, signatures, state_sizes
 from recipes.common.characters import UNKNOWN, Characters
+from recipes.common.row_adam import RowAdam
 from recipes.common.samples import brackets
+from recipes.common.tied_softmax import TiedSoftmax
 
 STREAMS = 64  # read side by side
 PIECE = 96  # characters that the gradient goes back
 NGRAM = 6  # the baseline's
+HELD_OUT = 500  # texts for validation, where words are read
+SAMPLES = 1024  # words that the next one is told from in training
 PUBLISHED = {"nanoGPT": 1.4697, "minGRU": 1.548}  # nats a character of Shakespeare's last tenth
 SMALL = {"units": 128, "depth": 1, "dropout": 0.0, "recurrent_dropout": 0.0}  # for the sample
 
 
-# --- Data: a text, cut in two ---------------------------------------------------------------
+# --- Data: a text or many, in two parts ------------------------------------------------------
 
 
 def load(args: argparse.Namespace) -> str:
@@ -113,17 +133,53 @@ def split(text: str) -> tuple[str, str]:
     return text[:cut], text[cut:]
 
 
-def batches(numbers: np.ndarray, streams: int, shuffle: bool) -> tf.data.Dataset:
-    """Batches of ((pieces, go on), next characters), each piece behind the one before it.
+def load_texts(args: argparse.Namespace) -> list[str]:
+    """Texts, each for itself: reviews, or what blank lines separate."""
+    if args.dataset == "imdb":
+        return [text.decode() for text in prepared_data.reviews().as_numpy_iterator()]
+    return text_files.texts(load(args))
 
-    "Go on" is 0 where the streams begin, else 1. With `shuffle` they begin elsewhere each time.
+
+def split_texts(texts: list[str], seed: int) -> tuple[list[str], list[str]]:
+    """(those to train on, others), drawn.
+
+    Raises:
+        SystemExit: If there is too little to learn from.
+    """
+    if len(texts) < 20 or sum(map(len, texts)) < 100_000:
+        raise SystemExit(
+            f"This is too little text to learn from: {len(texts)} texts, which blank lines "
+            f"separate, or else ends of lines, of {sum(map(len, texts)):,} characters together. "
+            "Give 20 or more, of 100,000 or more."
+        )
+    texts = [texts[i] for i in np.random.default_rng(seed).permutation(len(texts))]
+    cut = len(texts) - min(HELD_OUT, len(texts) // 10)
+    return texts[:cut], texts[cut:]
+
+
+def reordered(numbers: tf.Tensor, seed: tf.Tensor, end: int | None) -> tf.Tensor:
+    """From another place on; or, where `end` ends each of many texts, these in another order."""
+    if end is None:
+        return tf.roll(numbers, seed % tf.size(numbers, tf.int64), 0)
+    ends = tf.where(numbers == end)[:, 0] + 1
+    texts = tf.RaggedTensor.from_row_limits(numbers, ends)
+    order = tf.argsort(tf.random.stateless_uniform(tf.shape(ends), (seed, 0)))
+    return tf.gather(texts, order).flat_values
+
+
+def batches(
+    numbers: np.ndarray, streams: int, shuffle: bool, end: int | None = None
+) -> tf.data.Dataset:
+    """Batches of ((pieces, go on), what comes next), each piece behind the one before it.
+
+    "Go on" is 0 where the streams begin, else 1. With `shuffle` they are `reordered` each time.
     """
     length = (len(numbers) - 1) // streams
     pieces = length // PIECE
     numbers = tf.constant(numbers)
 
     def streamed(seed):
-        text = tf.roll(numbers, seed % tf.size(numbers, tf.int64), 0) if shuffle else numbers
+        text = reordered(numbers, seed, end) if shuffle else numbers
         now, to_come = (x[: streams * length] for x in (text[:-1], text[1:]))
         now, to_come = (tf.reshape(x, (streams, length)) for x in (now, to_come))
 
@@ -138,7 +194,7 @@ def batches(numbers: np.ndarray, streams: int, shuffle: bool) -> tf.data.Dataset
     return found.prefetch(2)
 
 
-# --- Model: the numbers of characters in, a logit for each that may come next out -----------
+# --- Model: numbers in, a logit for each character or word that may come next out -----------
 
 
 def build(
@@ -161,11 +217,25 @@ def build(
     return keras.Model(numbers, logits, name="language_model")
 
 
+def build_for_words(
+    choices: int, cell: str, units: int = 512, dimension: int = 256, dropout: float = 0.2
+) -> keras.Model:
+    numbers = keras.Input((None,), dtype="int32", name="numbers")
+    embedding = keras.layers.Embedding(choices, dimension, name="embedding")
+    x = keras.layers.SpatialDropout1D(dropout)(embedding(numbers))
+    x = CELLS[cell](units, return_sequences=True, name="read_1")(x)
+    x = keras.layers.SpatialDropout1D(dropout)(x)
+    x = keras.layers.Dense(dimension, name="vectors")(x)
+    logits = layers.TimeDistributed(TiedSoftmax(embedding), name="logits")(x)
+    return keras.Model(numbers, logits, name="language_model")
+
+
 class Carried(keras.Model):
     """`model`, called on batch after batch of the same streams, each from the last states."""
 
     def __init__(self, model: keras.Model, streams: int):
         super().__init__(name="carried")
+        self.output_name = model.output_names[0]
         self.streaming = layers.streaming_model(model)
         self.states = {
             name: tf.Variable(tf.zeros((streams, size)), trainable=False)
@@ -179,7 +249,21 @@ class Carried(keras.Model):
         answer = self.streaming({"numbers": numbers, **states}, training=training)
         for name, state in self.states.items():
             state.assign(answer[name])
-        return answer["logits"]
+        return answer[self.output_name]
+
+
+class CarriedSampling(Carried):
+    """The same with a loss over few words in training, and over all else."""
+
+    def __init__(self, model: keras.Model, streams: int):
+        vectors = model.get_layer("vectors").output
+        super().__init__(keras.Model(model.input, vectors, name="vectors"), streams)
+        self.softmax = model.get_layer("logits").layer
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        if training:
+            return self.softmax.sampled_loss(y_pred, y, SAMPLES)
+        return self.softmax.loss(y_pred, y)
 
 
 def compile_model(model: keras.Model, steps: int) -> None:
@@ -188,6 +272,9 @@ def compile_model(model: keras.Model, steps: int) -> None:
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, steps - rise, warmup_target=3e-3, warmup_steps=rise
     )
+    if isinstance(model, CarriedSampling):
+        model.compile(RowAdam(rate, clipnorm=1.0), jit_compile=False)
+        return
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(rate, clipnorm=1.0), loss)
 
@@ -258,6 +345,36 @@ def refuse_too_much(prompts: list[str], length: int) -> None:
 
 def main(args: argparse.Namespace) -> None:
     training.seed(args)
+    if args.tokens == "words":
+        learn_words(args)
+    else:
+        learn_characters(args)
+
+
+def learn_words(args: argparse.Namespace) -> None:
+    texts = split_texts(load_texts(args), args.seed)
+    training.begin(args, *texts)
+    train, validation, known = words.number_most_frequent(*texts)
+    if args.backwards:
+        train, validation = map(words.read_backwards, (train, validation))
+    print(
+        f"{len(train) - len(texts[0]):,} words in {len(texts[0]):,} texts to train on, "
+        f"{len(validation) - len(texts[1]):,} in {len(texts[1]):,} for validation; "
+        f"{len(known):,} different ones, {np.mean(train == words.UNKNOWN):.1%} are others."
+    )
+    streams = max(1, min(STREAMS, len(validation) // (6 * PIECE)))
+    batched = batches(train, streams, shuffle=True, end=words.END).take(args.steps or -1)
+    held_out = batches(validation, streams, shuffle=False)
+    model = build_for_words(len(known) + 2, args.cell)
+    carried = CarriedSampling(model, streams)
+    compile_model(carried, args.epochs * len(batched))
+    model.summary()
+    training.fit(carried, batched, held_out, args, best=("val_loss", "min"))
+    encoders.write(args.output, model, known, args.backwards)
+    print(f"The encoder is in {args.output}.")
+
+
+def learn_characters(args: argparse.Namespace) -> None:
     refuse_too_much(args.generate or [""], args.length)
     text = load(args)
     train, validation = split(text)

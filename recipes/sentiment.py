@@ -71,6 +71,7 @@ from recipes.common import (
 )
 from recipes.common.cells import CELLS
 from recipes.common.samples import reviews
+from recipes.common.words import standardize, vectorization
 
 LABELS = ["negative", "positive"]
 BATCH = 32
@@ -116,26 +117,6 @@ def batches(data: Reviews, shuffle: bool) -> tf.data.Dataset:
 # --- Model: text in, a probability for each class out --------------------------------------
 
 
-def clean(texts: tf.Tensor) -> tf.Tensor:
-    """Lower case, without HTML, and marks and "n't" apart from the words they stand at."""
-    texts = tf.strings.lower(texts, "utf-8")
-    for pattern, replacement in (
-        (r"<[^>]*>", " "),
-        (r"’", "'"),
-        (r"n't\b", " n't"),
-        (r"([^\pL\pM\pN_\s'])", r" \1 "),
-        (r"'(s|re|ve|ll|d|m)\b", r" '\1"),
-    ):
-        texts = tf.strings.regex_replace(texts, pattern, replacement)
-    return texts
-
-
-def standardize(texts: tf.Tensor) -> tf.Tensor:
-    """`clean`; where no spaces are written between words, each character is one."""
-    letters = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
-    return tf.strings.regex_replace(clean(texts), letters, r" \1 ")
-
-
 def build(
     train: Reviews,
     cell: str,
@@ -147,9 +128,7 @@ def build(
     """Its outputs: the scores by "network" and "ngrams", and the probabilities by "both"; of the
     second of two classes, or of all."""
     texts = tf.data.Dataset.from_tensor_slices(train[0]).batch(1000)
-    number = keras.layers.TextVectorization(
-        max_tokens=30_000, standardize=standardize, name="vocabulary"
-    )
+    number = vectorization()
     number.adapt(texts)
 
     text = keras.Input((), dtype="string", name="text")

@@ -1,0 +1,25 @@
+"""Adam, for models with large tables of which a batch uses a few rows."""
+
+import keras
+import tensorflow as tf
+
+
+class RowAdam(keras.optimizers.Adam):
+    """Adam, which of a table moves only the rows that have a gradient, and their means."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        if not isinstance(gradient, tf.IndexedSlices):
+            super().update_step(gradient, variable, learning_rate)
+            return
+        rows, places = tf.unique(gradient.indices)
+        gradient = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
+        which = self._get_variable_index(variable)
+        m, v = self._momentums[which].value, self._velocities[which].value
+        step = tf.cast(self.iterations + 1, tf.float32)
+        mean = self.beta_1 * tf.gather(m, rows) + (1 - self.beta_1) * gradient
+        square = self.beta_2 * tf.gather(v, rows) + (1 - self.beta_2) * gradient**2
+        m.scatter_update(tf.IndexedSlices(mean, rows))
+        v.scatter_update(tf.IndexedSlices(square, rows))
+        rate = learning_rate * tf.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
+        change = rate * mean / (tf.sqrt(square) + self.epsilon)
+        variable.scatter_sub(tf.IndexedSlices(change, rows))
