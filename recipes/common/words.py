@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from recipes.common import sentiment_stream
+
 END, UNKNOWN = 0, 1  # as a number, END is what pads shorter texts elsewhere
 MOST = 30_000  # numbers, these two among them
 
@@ -82,9 +84,15 @@ def read_backwards(numbers: np.ndarray) -> np.ndarray:
 class Words:
     """The words of a vocabulary, numbered from 2, the most frequent first."""
 
+    name, start = "words", END
+    most_places = 2**10  # as in `Characters`; for each place there is a number for each word
+    most_told = 100  # of the words that may come next
+
     def __init__(self, known: list[str]):
         self.known = known
         self.layer = vectorization(vocabulary=known, ragged=True)
+        self.written = tf.constant(["\n", "", *(f" {word}" for word in known)])
+        self.writable = [END, *range(2, len(self))]
 
     def __len__(self) -> int:
         """How many numbers there are."""
@@ -95,5 +103,9 @@ class Words:
         return tf.cast(self.layer(texts), tf.int32)
 
     def texts(self, numbers: tf.Tensor) -> tf.Tensor:
-        """(…,) numbers to (…,) strings, to be joined: a space is before each word."""
-        return tf.gather(tf.constant(["\n", " ?", *(f" {x}" for x in self.known)]), numbers)
+        """(…,) known numbers to (…,) strings: a space before each word, a line's end for END."""
+        return tf.gather(self.written, numbers)
+
+    def split_off_tail(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """(the words that end in `texts`, the rest)."""
+        return sentiment_stream.split_off_tail(texts)
