@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from a
 
 from recipes.common import command_line
 
-EPOCHS = {"tiny_shakespeare": 20, "sample": 8, "imdb": 3}
+EPOCHS = {"tiny_shakespeare": 20, "sample": 8, "imdb": 2}
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:

@@ -102,7 +102,7 @@ class Encoders:
             for layer, of in ((embedding, "embedding"), (read, "read_1")):
                 layer.set_weights(model.get_layer(of).get_weights())
             found.append(ops.flip(x, axis=1) if backwards else x)
-        return found[0] if len(found) == 1 else ops.concatenate(found, axis=-1)
+        return found[0] if len(found) == 1 else layers.Concatenate(name="read_both")(found)
 
 
 def read(folder: Path) -> tuple:

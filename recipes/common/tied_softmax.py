@@ -31,21 +31,23 @@ class TiedSoftmax(keras.layers.Layer):
         return tf.reduce_mean(tf.map_fn(of_row, (vectors, targets), fn_output_signature="float32"))
 
     def sampled_loss(self, vectors: tf.Tensor, targets: tf.Tensor, samples: int) -> tf.Tensor:
-        """What stands for `loss` in training: each target among the same few drawn words.
+        """`loss`, with the sum over all words estimated: by each target and the same few others.
 
-        A word is drawn the more often the lower its number, about as often as words numbered
-        by their frequency occur, and its logit is corrected for it (Jean et al. 2015, arXiv
-        1412.2007).
+        A word is drawn the more often the lower its number, about as often as words numbered by
+        their frequency occur, and counts the more the more seldom it is drawn (Bengio & Senécal
+        2003; Jean et al. 2015, arXiv 1412.2007).
         """
-        choices, dimension = self.embedding.embeddings.shape
+        table, bias = self.embedding.embeddings.value, self.bias.value
+        choices, dimension = table.shape
         if samples >= choices:
             return self.loss(vectors, targets)
-        found = tf.nn.sampled_softmax_loss(
-            self.embedding.embeddings.value,
-            self.bias.value,
-            tf.reshape(targets, (-1, 1)),
-            tf.reshape(vectors, (-1, dimension)),
-            samples,
-            choices,
-        )
-        return tf.reduce_mean(found)
+        vectors, targets = tf.reshape(vectors, (-1, dimension)), tf.reshape(targets, (-1, 1))
+        given = tf.cast(targets, tf.int64)
+        drawn, _, times = tf.random.log_uniform_candidate_sampler(given, 1, samples, True, choices)
+        others = tf.matmul(vectors, tf.gather(table, drawn), transpose_b=True)
+        others += tf.gather(bias, drawn) - tf.math.log(times)
+        others = tf.where(given == drawn, -1e9, others)
+        own = vectors * tf.gather(table, targets[:, 0])
+        own = tf.reduce_sum(own, axis=-1, keepdims=True) + tf.gather(bias, targets)
+        total = tf.reduce_logsumexp(tf.concat([own, others], axis=-1), axis=-1)
+        return tf.reduce_mean(total - own[:, 0])
