@@ -1,8 +1,9 @@
-"""A language model: the next character of a text, from all that stands before it.
+"""A language model: the next character or word of a text, from all that stands before it.
 
     python recipes/language_model.py                      # Shakespeare, from TFDS
     python recipes/language_model.py --text book.txt      # texts of your own
     python recipes/language_model.py --dataset sample     # built-in text, no download
+    python recipes/language_model.py --dataset imdb       # words of film reviews
     python recipes/language_model.py --generate "ROMEO:" --temperature 0.8
 
 Recurrent layers read a character at a time and say how probable each other is to come next. A
@@ -14,6 +15,12 @@ gradient what was read within a piece.
 The text's last tenth is for validation, as nanoGPT has it. A text this short is soon known
 by heart: dropout, one mask for all steps of a piece (Gal & Ghahramani 2016), is what the
 score depends on.
+
+Words (--tokens words) are the 30,000 most frequent; others are one word, unknown. Texts come
+in another order in each epoch, and a mark ends each. In training a word is told from 1024
+drawn ones, not from all (Jean et al. 2015). What was learned of words is left as an encoder,
+which recipes/sentiment.py starts from (Dai & Le 2015); --backwards makes the one that reads
+from a text's end.
 
 The export scores texts, goes on with a text that arrives in pieces, and writes texts.
 """
@@ -27,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from a
 
 from recipes.common import command_line
 
-EPOCHS = {"tiny_shakespeare": 20, "sample": 8}
+EPOCHS = {"tiny_shakespeare": 20, "sample": 8, "imdb": 2}
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -36,6 +43,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     text = {"dest": "data", "metavar": "FILE", "type": command_line.file, "nargs": "+"}
     add("--text", **text, help="read one after the other; .gz is unpacked")
     add("--encoding", help="of --text; default: UTF-8")
+    add("--tokens", choices=("characters", "words"), help="default: characters; of imdb, words")
+    add("--backwards", action="store_true", help="read words from the end of each text")
     add("--generate", nargs="+", metavar="PROMPT", help="how texts begin that are written")
     add("--length", type=positive, default=500, help="characters to write; default: 500")
     number = {"type": float, "default": 0.8}
@@ -46,6 +55,11 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     args = command_line.parse(parser, argv)
     if args.data and args.dataset != "data":
         parser.error("--text and --dataset exclude each other")
+    args.tokens = args.tokens or ("words" if args.dataset == "imdb" else "characters")
+    if args.tokens == "characters" and (args.dataset == "imdb" or args.backwards):
+        parser.error("--dataset imdb and --backwards are of words: give --tokens words")
+    if args.backwards and args.generate:
+        parser.error("--generate: a model that reads --backwards writes no texts")
     if args.encoding and not args.data:
         parser.error("--encoding is of files: give --text FILE")
     if not 0 <= args.temperature < math.inf:
@@ -64,27 +78,34 @@ import tensorflow as tf
 
 import layers
 from recipes.common import (
-    character_ngrams,
+    encoders,
     pictures,
     prepared_data,
     publishing,
     text_files,
+    text_scores,
     training,
     unit_search,
+    words,
 )
+from recipes.common.carried import Carried, CarriedSampling
 from recipes.common.cells import CELLS
-from recipes.common.character_export import MOST_PLACES, START, signatures, state_sizes
-from recipes.common.characters import UNKNOWN, Characters
+from recipes.common.characters import Characters
+from recipes.common.row_adam import RowAdam
 from recipes.common.samples import brackets
+from recipes.common.text_export import signatures
+from recipes.common.tied_softmax import TiedSoftmax
+from recipes.common.words import Words
 
 STREAMS = 64  # read side by side
 PIECE = 96  # characters that the gradient goes back
-NGRAM = 6  # the baseline's
+HELD_OUT = 500  # texts for validation, where words are read
+SAMPLES = 1024  # words that the next one is told from in training
 PUBLISHED = {"nanoGPT": 1.4697, "minGRU": 1.548}  # nats a character of Shakespeare's last tenth
 SMALL = {"units": 128, "depth": 1, "dropout": 0.0, "recurrent_dropout": 0.0}  # for the sample
 
 
-# --- Data: a text, cut in two ---------------------------------------------------------------
+# --- Data: a text or many, in two parts ------------------------------------------------------
 
 
 def load(args: argparse.Namespace) -> str:
@@ -113,17 +134,75 @@ def split(text: str) -> tuple[str, str]:
     return text[:cut], text[cut:]
 
 
-def batches(numbers: np.ndarray, streams: int, shuffle: bool) -> tf.data.Dataset:
-    """Batches of ((pieces, go on), next characters), each piece behind the one before it.
+def load_texts(args: argparse.Namespace) -> list[str]:
+    """Texts, each for itself: reviews, or what blank lines separate."""
+    if args.dataset == "imdb":
+        return [text.decode() for text in prepared_data.reviews().as_numpy_iterator()]
+    return text_files.texts(load(args))
 
-    "Go on" is 0 where the streams begin, else 1. With `shuffle` they begin elsewhere each time.
+
+def split_texts(texts: list[str], seed: int) -> tuple[list[str], list[str]]:
+    """(those to train on, others), drawn.
+
+    Raises:
+        SystemExit: If there is too little to learn from.
+    """
+    if len(texts) < 20 or sum(map(len, texts)) < 100_000:
+        raise SystemExit(
+            f"This is too little text to learn from: {len(texts)} texts, which blank lines "
+            f"separate, or else ends of lines, of {sum(map(len, texts)):,} characters together. "
+            "Give 20 or more, of 100,000 or more."
+        )
+    texts = [texts[i] for i in np.random.default_rng(seed).permutation(len(texts))]
+    cut = len(texts) - min(HELD_OUT, len(texts) // 10)
+    return texts[:cut], texts[cut:]
+
+
+def number_characters(train: str, validation: str) -> tuple[Characters, np.ndarray, np.ndarray]:
+    """(the characters of `train`, the numbers of both parts)."""
+    characters = Characters(train)
+    print(
+        f"{len(train):,} characters to train on, the {len(validation):,} after them for "
+        f"validation; {len(characters.known)} different ones."
+    )
+    parts = [characters.numbers(tf.constant([x])).flat_values.numpy() for x in (train, validation)]
+    return characters, *parts
+
+
+def number_words(train: list[str], validation: list[str]) -> tuple[Words, np.ndarray, np.ndarray]:
+    """(the frequent words of `train`, the numbers of both parts)."""
+    *parts, known = words.number_most_frequent(train, validation)
+    print(
+        f"{len(parts[0]) - len(train):,} words in {len(train):,} texts to train on, "
+        f"{len(parts[1]) - len(validation):,} in {len(validation):,} for validation; "
+        f"{len(known):,} different ones, {np.mean(parts[0] == words.UNKNOWN):.1%} are others."
+    )
+    return Words(known), *parts
+
+
+def reordered(numbers: tf.Tensor, seed: tf.Tensor, end: int | None) -> tf.Tensor:
+    """From another place on; or, where `end` ends each of many texts, these in another order."""
+    if end is None:
+        return tf.roll(numbers, seed % tf.size(numbers, tf.int64), 0)
+    ends = tf.where(numbers == end)[:, 0] + 1
+    texts = tf.RaggedTensor.from_row_limits(numbers, ends)
+    order = tf.argsort(tf.random.stateless_uniform(tf.shape(ends), (seed, 0)))
+    return tf.gather(texts, order).flat_values
+
+
+def batches(
+    numbers: np.ndarray, streams: int, shuffle: bool, end: int | None = None
+) -> tf.data.Dataset:
+    """Batches of ((pieces, go on), what comes next), each piece behind the one before it.
+
+    "Go on" is 0 where the streams begin, else 1. With `shuffle` they are `reordered` each time.
     """
     length = (len(numbers) - 1) // streams
     pieces = length // PIECE
     numbers = tf.constant(numbers)
 
     def streamed(seed):
-        text = tf.roll(numbers, seed % tf.size(numbers, tf.int64), 0) if shuffle else numbers
+        text = reordered(numbers, seed, end) if shuffle else numbers
         now, to_come = (x[: streams * length] for x in (text[:-1], text[1:]))
         now, to_come = (tf.reshape(x, (streams, length)) for x in (now, to_come))
 
@@ -138,7 +217,7 @@ def batches(numbers: np.ndarray, streams: int, shuffle: bool) -> tf.data.Dataset
     return found.prefetch(2)
 
 
-# --- Model: the numbers of characters in, a logit for each that may come next out -----------
+# --- Model: numbers in, a logit for each character or word that may come next out -----------
 
 
 def build(
@@ -161,25 +240,17 @@ def build(
     return keras.Model(numbers, logits, name="language_model")
 
 
-class Carried(keras.Model):
-    """`model`, called on batch after batch of the same streams, each from the last states."""
-
-    def __init__(self, model: keras.Model, streams: int):
-        super().__init__(name="carried")
-        self.streaming = layers.streaming_model(model)
-        self.states = {
-            name: tf.Variable(tf.zeros((streams, size)), trainable=False)
-            for name, size in state_sizes(self.streaming).items()
-        }
-        self.built = True  # so that a run which goes on can load its weights
-
-    def call(self, inputs, training=False):
-        numbers, go_on = inputs
-        states = {name: go_on * state for name, state in self.states.items()}
-        answer = self.streaming({"numbers": numbers, **states}, training=training)
-        for name, state in self.states.items():
-            state.assign(answer[name])
-        return answer["logits"]
+def build_for_words(
+    choices: int, cell: str, units: int = 512, dimension: int = 256, dropout: float = 0.1
+) -> keras.Model:
+    numbers = keras.Input((None,), dtype="int32", name="numbers")
+    embedding = keras.layers.Embedding(choices, dimension, name="embedding")
+    x = keras.layers.SpatialDropout1D(dropout)(embedding(numbers))
+    x = CELLS[cell](units, return_sequences=True, name="read_1")(x)
+    x = keras.layers.SpatialDropout1D(dropout)(x)
+    x = keras.layers.Dense(dimension, name="vectors")(x)
+    logits = layers.TimeDistributed(TiedSoftmax(embedding), name="logits")(x)
+    return keras.Model(numbers, logits, name="language_model")
 
 
 def compile_model(model: keras.Model, steps: int) -> None:
@@ -188,113 +259,66 @@ def compile_model(model: keras.Model, steps: int) -> None:
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, steps - rise, warmup_target=3e-3, warmup_steps=rise
     )
+    if isinstance(model, CarriedSampling):
+        model.compile(RowAdam(rate, clipnorm=1.0), jit_compile=False)
+        return
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(rate, clipnorm=1.0), loss)
 
 
-# --- Evaluation -----------------------------------------------------------------------------
-
-
-def losses(model: keras.Model, numbers: np.ndarray, start: int) -> np.ndarray:
-    """−log P of each of `numbers`, read in one go: the states are carried through all of it."""
-    streaming = layers.streaming_model(model)
-    sizes = state_sizes(streaming)
-    some = tf.TensorSpec([1, None], tf.int32)
-
-    @tf.function(input_signature=[some, some, {n: tf.TensorSpec([1, k]) for n, k in sizes.items()}])
-    def read(numbers, to_come, states):
-        answer = streaming({"numbers": numbers, **states}, training=False)
-        nats = tf.nn.sparse_softmax_cross_entropy_with_logits(to_come, answer["logits"])
-        return nats[0], {name: answer[name] for name in states}
-
-    states, found = {name: tf.zeros([1, size]) for name, size in sizes.items()}, []
-    before = np.append(start, numbers[:-1]).astype("int32")
-    for i in range(0, len(numbers), 1000):
-        part = slice(i, i + 1000)
-        nats, states = read(before[None, part], numbers[None, part], states)
-        found.append(nats)
-    return np.concatenate(found)
-
-
-def score(nats: float, text: str) -> dict:
-    """From the mean of a character."""
-    bits = nats / math.log(2)
-    size = len(text.encode())
-    return {"nats": nats, "bits": bits, "bits_a_byte": bits * len(text) / size}
-
-
-def evaluate(model: keras.Model, characters: Characters, train: str, text: str) -> dict:
-    """Scores of the model, and of what counting knows."""
-    numbers, start = (characters.numbers(tf.constant([x])).flat_values for x in (text, START))
-    found = losses(model, numbers.numpy(), int(start[0]))
-    scores = {"model": float(np.mean(found, dtype="float64"))}
-    for name, order in {f"{NGRAM}-grams": NGRAM, "frequency alone": 1}.items():
-        scores[name] = character_ngrams.nats(train, text, order, len(characters))
-    counts = {"characters": len(text), "unknown": int(np.sum(numbers == UNKNOWN))}
-    return {**counts, **{name: score(nats, text) for name, nats in scores.items()}}
-
-
-# --- Texts written, and all of it ------------------------------------------------------------
-
-
-def show_texts(served: dict, args: argparse.Namespace, prompts: list[str]) -> None:
-    """Prints a text for each of `prompts`."""
-    generate = tf.function(served["generate"][0])
-    asked = {"length": args.length, "temperature": args.temperature, "top_p": args.top_p}
-    asked |= {"top_k": args.top_k or 0, "seed": args.seed}
-    for text in generate(tf.constant(prompts), **asked)["texts"].numpy():
-        print(f"\n{text.decode()}")
-
-
-def refuse_too_much(prompts: list[str], length: int) -> None:
-    """Ends the program if so much can't be written at once."""
-    places = len(prompts) * (max(map(len, prompts)) + length)
-    if places > MOST_PLACES:
-        raise SystemExit(
-            f"--generate: {len(prompts)} texts with up to {places // len(prompts):,} characters "
-            f"each are more than {MOST_PLACES:,}. Give fewer prompts or a smaller --length."
-        )
+# --- Training, evaluation, export ------------------------------------------------------------
 
 
 def main(args: argparse.Namespace) -> None:
     training.seed(args)
-    refuse_too_much(args.generate or [""], args.length)
-    text = load(args)
-    train, validation = split(text)
-    characters = Characters(train)
-    training.begin(args, train, validation)
-    print(
-        f"{len(train):,} characters to train on, the {len(validation):,} after them for "
-        f"validation; {len(characters.known)} different ones."
-    )
-    parts = [characters.numbers(tf.constant([x])).flat_values.numpy() for x in (train, validation)]
-    streams = min(STREAMS, len(validation) // (6 * PIECE))
-    batched = batches(parts[0], streams, shuffle=True).take(args.steps or -1)
-    held_out = batches(parts[1], streams, shuffle=False)
-    model = build(len(characters), args.cell, **(SMALL if args.dataset == "sample" else {}))
-    carried = Carried(model, streams)
+    by_words = args.tokens == "words"
+    kind = Words if by_words else Characters
+    text_scores.refuse_too_much(args.generate or [""], args.length, kind)
+    text = split_texts(load_texts(args), args.seed) if by_words else split(load(args))
+    training.begin(args, *text)
+    symbols, train, validation = (number_words if by_words else number_characters)(*text)
+    if args.backwards:
+        train, validation = map(words.read_backwards, (train, validation))
+    streams = max(1, min(STREAMS, len(validation) // (6 * PIECE)))
+    end = words.END if by_words else None
+    batched = batches(train, streams, shuffle=True, end=end).take(args.steps or -1)
+    held_out = batches(validation, streams, shuffle=False)
+    if by_words:
+        model = build_for_words(len(symbols), args.cell)
+        model.vocabulary = symbols.layer  # to be exported with it
+        carried = CarriedSampling(model, streams, SAMPLES)
+    else:
+        model = build(len(symbols), args.cell, **(SMALL if args.dataset == "sample" else {}))
+        carried = Carried(model, streams)
     compile_model(carried, args.epochs * len(batched))
     model.summary()
 
     trained_before = (args.output / "metrics.json").exists()
     trained_before &= training.epochs_done(args.output) >= args.epochs
     trained = training.fit(carried, batched, held_out, args, best=("val_loss", "min"))
-    served = signatures(model, characters, validation[:20])
-    show_texts(served, args, args.generate or [""])
+    if by_words:
+        encoders.write(args.output, model, symbols.known, args.backwards)
+    served = signatures(model, symbols, "".join(text[1])[:20])
+    if not args.backwards:
+        text_scores.show_texts(served, args, args.generate or [""])
     if args.generate and trained_before:
         return
-    scores = evaluate(model, characters, train, validation)
+    if by_words:
+        scores = text_scores.of_words(model, train, validation)
+    else:
+        scores = text_scores.of_characters(model, symbols, *text)
     training.write_metrics(args, trained, model, validation=scores)
     published = PUBLISHED if args.dataset == "tiny_shakespeare" else {}
-    pictures.loss_over_time(args.output / "curves.png", trained, published)
-    found = unit_search.search(model, characters, validation)
-    pictures.coloured_text(args.output / "units.png", found)
-    print(f"\nValidation, all {len(validation):,} characters, one behind the other:")
-    for name, of in list(scores.items())[2:]:
-        bits = f"{of['bits']:.4f} bits a character; {of['bits_a_byte']:.4f} bits a byte"
-        print(f"  {name:16} {of['nats']:.4f} nats, {bits}")
-    print("What single units follow:", *(line["title"] for line in found), sep="\n  ")
-
+    nats = f"nats a {symbols.name.removesuffix('s')}"
+    pictures.loss_over_time(args.output / "curves.png", trained, published, nats)
+    text_scores.show(scores, symbols.name)
+    if not by_words:
+        found = unit_search.search(model, symbols, text[1])
+        pictures.coloured_text(args.output / "units.png", found)
+        print("What single units follow:", *(line["title"] for line in found), sep="\n  ")
+    if args.backwards:
+        print(f"The encoder, pictures and metrics are in {args.output}.")
+        return
     version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)
     print(f"Exported to {version}; pictures and metrics are in {args.output}.")
 

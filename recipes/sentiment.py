@@ -5,6 +5,7 @@
     python recipes/sentiment.py --dataset glue/sst2    # any dataset of TFDS: a text, a label
     python recipes/sentiment.py --dataset sample       # built-in reviews, no download
     python recipes/sentiment.py --unidirectional       # for text that arrives in pieces
+    python recipes/sentiment.py --pretrained FORWARDS BACKWARDS  # from language models
 
 A table is CSV, TSV, JSON lines or Parquet, with a column of texts and one of classes.
 
@@ -25,7 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from anywhere
 
-from recipes.common import command_line, word_vectors
+from recipes.common import command_line, encoders, word_vectors
 
 EPOCHS = {"imdb": 4, "sample": 4}
 
@@ -41,9 +42,12 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--encoding", help="of the tables, if not UTF-8, such as latin-1")
     add("--unidirectional", action="store_true", help="read forwards only, and export a stream")
     word_vectors.add_argument(parser)
+    encoders.add_argument(parser)
     args = command_line.parse(parser, argv)
     if not args.data and (args.text or args.label or args.test_data or args.encoding):
         parser.error("--text, --label, --test and --encoding are of tables: give --data FILE")
+    if args.pretrained and (args.embeddings or len(args.pretrained) > 2):
+        parser.error("--pretrained: one folder or two, which have --embeddings of their own")
     return args
 
 
@@ -70,11 +74,14 @@ from recipes.common import (
     training,
 )
 from recipes.common.cells import CELLS
+from recipes.common.row_adam import RowAdam
 from recipes.common.samples import reviews
+from recipes.common.words import standardize, vectorization
 
 LABELS = ["negative", "positive"]
 BATCH = 32
 EXAMPLES = ["The film was good, not bad.", "The film was bad, not good."]
+SLOWER = 0.3  # the part of the learning rate that pre-trained layers have
 LONGEST = 800  # words read of a review; 3% of IMDB's are longer
 Reviews = tuple[list[str], list[int]]  # the texts and their labels
 
@@ -116,54 +123,37 @@ def batches(data: Reviews, shuffle: bool) -> tf.data.Dataset:
 # --- Model: text in, a probability for each class out --------------------------------------
 
 
-def clean(texts: tf.Tensor) -> tf.Tensor:
-    """Lower case, without HTML, and marks and "n't" apart from the words they stand at."""
-    texts = tf.strings.lower(texts, "utf-8")
-    for pattern, replacement in (
-        (r"<[^>]*>", " "),
-        (r"’", "'"),
-        (r"n't\b", " n't"),
-        (r"([^\pL\pM\pN_\s'])", r" \1 "),
-        (r"'(s|re|ve|ll|d|m)\b", r" '\1"),
-    ):
-        texts = tf.strings.regex_replace(texts, pattern, replacement)
-    return texts
-
-
-def standardize(texts: tf.Tensor) -> tf.Tensor:
-    """`clean`; where no spaces are written between words, each character is one."""
-    letters = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
-    return tf.strings.regex_replace(clean(texts), letters, r" \1 ")
-
-
 def build(
     train: Reviews,
     cell: str,
     units: int = 128,
     embeddings: str | None = None,
+    pretrained: encoders.Encoders | None = None,
     unidirectional: bool = False,
     classes: int = 2,
 ) -> keras.Model:
     """Its outputs: the scores by "network" and "ngrams", and the probabilities by "both"; of the
     second of two classes, or of all."""
     texts = tf.data.Dataset.from_tensor_slices(train[0]).batch(1000)
-    number = keras.layers.TextVectorization(
-        max_tokens=30_000, standardize=standardize, name="vocabulary"
-    )
-    number.adapt(texts)
+    number = vectorization(vocabulary=pretrained.words if pretrained else None)
+    if not pretrained:
+        number.adapt(texts)
 
     text = keras.Input((), dtype="string", name="text")
     numbers = ops.pad(number(text), [[0, 0], [0, 1]])  # one place even for ""
     read = numbers[:, :LONGEST]
     mask = read != 0
-    x = word_vectors.embedding(number.get_vocabulary(), embeddings, 128)(read)
-    x = keras.layers.SpatialDropout1D(0.5)(x)
-    if unidirectional:
-        forwards = CELLS[cell](units, return_sequences=True, return_state=True, name="read")
-        x, *_ = forwards(x, mask=mask)
+    if pretrained:
+        x = pretrained.read(read, mask, dropout=0.5)
     else:
-        recurrent = CELLS[cell](units, return_sequences=True)
-        x = layers.Bidirectional(recurrent, name="read")(x, mask=mask)
+        x = word_vectors.embedding(number.get_vocabulary(), embeddings, 128)(read)
+        x = keras.layers.SpatialDropout1D(0.5)(x)
+        if unidirectional:
+            forwards = CELLS[cell](units, return_sequences=True, return_state=True, name="read")
+            x, *_ = forwards(x, mask=mask)
+        else:
+            recurrent = CELLS[cell](units, return_sequences=True)
+            x = layers.Bidirectional(recurrent, name="read")(x, mask=mask)
     # Padding must not win: its outputs are zero, where a real one may be negative.
     x = ops.where(ops.expand_dims(mask, -1), x, ops.full_like(x, -1.0))
     x = keras.layers.GlobalMaxPooling1D()(x)
@@ -199,14 +189,21 @@ def of_each_class(found: tf.Tensor) -> tf.Tensor:
     return tf.concat([1 - found, found], axis=-1) if found.shape[-1] == 1 else found
 
 
-def compile_model(model: keras.Model, steps: int) -> None:
+def compile_model(model: keras.Model, steps: int, pretrained: bool = False) -> None:
     """Sets the model up to be trained for `steps` batches: each part for itself."""
     rate = keras.optimizers.schedules.CosineDecay(1e-3, steps)
     two = model.output["both"].shape[-1] == 1
     loss = "BinaryCrossentropy" if two else "SparseCategoricalCrossentropy"
     loss = getattr(keras.losses, loss)(from_logits=True)
+    optimizer = keras.optimizers.Adam(rate, clipnorm=1.0)
+    if pretrained:
+
+        def share(path):
+            return SLOWER if path.startswith(("embedding", "read")) else 1.0
+
+        optimizer = RowAdam(rate, clipnorm=1.0, share=share)
     model.compile(
-        keras.optimizers.Adam(rate, clipnorm=1.0),
+        optimizer,
         {name: loss for name in model.output if name != "both"},
         metrics={"both": ["accuracy"]},
     )
@@ -279,7 +276,7 @@ def signatures(
 
     specs, example = {"sentences": tf.TensorSpec([None], tf.string)}, {"sentences": examples}
     found = {"serving_default": (classify, specs, example)}
-    if isinstance(model.get_layer("read"), layers.RNN):  # in one direction
+    if "ngrams" not in model.output:  # all is read forwards, once
 
         def answer_scores(scores):
             return answer(to_probabilities(scores), labels)
@@ -292,19 +289,25 @@ def signatures(
 
 def main(args: argparse.Namespace) -> None:
     training.seed(args)
+    pretrained = None
+    if args.pretrained:
+        pretrained = encoders.Encoders(args.pretrained, CELLS[args.cell])
+        if args.unidirectional and list(pretrained.models) != ["forwards"]:
+            raise SystemExit("--unidirectional: give one --pretrained folder, that reads forwards.")
     data, labels = labelled_texts.from_table(args) if args.data else load(args.dataset, args.seed)
     args.epochs = args.epochs or training.enough_epochs(len(data["train"][0]), BATCH, 2000)
-    training.begin(args, data, labels)
+    training.begin(args, data, labels, *(pretrained.content() if pretrained else ()))
     train = batches(data["train"], shuffle=True).take(args.steps or -1)
     validation = batches(data["validation"], shuffle=False)
     model = build(
         data["train"],
         args.cell,
         embeddings=args.embeddings,
+        pretrained=pretrained,
         unidirectional=args.unidirectional,
         classes=len(labels),
     )
-    compile_model(model, args.epochs * len(train))
+    compile_model(model, args.epochs * len(train), bool(pretrained))
     model.summary()
 
     def for_each_output(texts, labels):

@@ -21,9 +21,7 @@ for each word, a neighbour d words away counts by its chance to be in it, (windo
 """
 
 import argparse
-import itertools
 import sys
-from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,7 +74,7 @@ from recipes.common import (
 from recipes.common.row_adagrad import RowAdagrad
 from recipes.common.samples import analogies
 from recipes.common.vector_tables import NgramVectors, Vectors
-from recipes.sentiment import clean
+from recipes.common.words import clean, number
 
 RATE = 0.3  # Adagrad's, falling to 0
 BATCH = 16384  # words of the text, before the frequent ones are thinned out
@@ -107,7 +105,7 @@ def load(dataset: str, seed: int, least: int, texts: tf.data.Dataset | None = No
     Raises:
         SystemExit: If there is too little text.
     """
-    numbers, words = number(read(dataset, seed) if texts is None else texts)
+    numbers, words = number(read(dataset, seed) if texts is None else texts, clean)
     train, validation = np.split(numbers, [len(numbers) * 99 // 100])
     counts = np.bincount(train, minlength=len(words))
     counts[0] = 0
@@ -126,11 +124,10 @@ def load(dataset: str, seed: int, least: int, texts: tf.data.Dataset | None = No
 
 
 def read(dataset: str, seed: int) -> tf.data.Dataset:
-    """Texts, each a string. IMDB's test part, which other recipes are scored on, is left out."""
+    """Texts, each a string."""
     if dataset == "sample":
         return tf.data.Dataset.from_tensor_slices(analogies.texts(20_000, f"{seed}"))
-    splits, _ = prepared_data.load("imdb_reviews")
-    return splits["train"].concatenate(splits["unsupervised"]).map(lambda review: review["text"])
+    return prepared_data.reviews()
 
 
 def read_own(paths: list[Path], encoding: str | None) -> tf.data.Dataset:
@@ -143,20 +140,6 @@ def read_own(paths: list[Path], encoding: str | None) -> tf.data.Dataset:
     for path, text in zip(paths, texts):
         text_files.refuse_unspaced(path, text)
     return tf.data.Dataset.from_tensor_slices([x for text in texts for x in text.split("\n")])
-
-
-def number(texts: tf.data.Dataset) -> tuple[np.ndarray, list[str]]:
-    """(the numbers of all words, in one row; the words by number). "" is 0 and ends a text."""
-    numbers, pieces = defaultdict(itertools.count().__next__), [np.zeros(0, "int32")]
-    assert numbers[b""] == 0
-
-    def split(batch):
-        return tf.concat([tf.strings.split(clean(batch)), tf.fill([tf.size(batch), 1], "")], 1)
-
-    for batch in texts.batch(256).map(split, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2):
-        words = batch.flat_values.numpy().tolist()
-        pieces.append(np.fromiter(map(numbers.__getitem__, words), "int32", len(words)))
-    return np.concatenate(pieces), [word.decode() for word in numbers]
 
 
 def batches(part: np.ndarray, counts: np.ndarray, window: int, shuffle: bool) -> tf.data.Dataset:

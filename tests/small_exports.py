@@ -4,9 +4,9 @@ import numpy as np
 
 from recipes import forecasting, language_model, pos_tagging, sentiment
 from recipes.common import (
-    character_export,
     forecasting_stream,
     publishing,
+    text_export,
     vector_tables,
     word_search,
 )
@@ -51,7 +51,7 @@ def vectors(folder, spelt):
 def writer(folder):
     characters = Characters("\n".join(TEXTS))
     model = language_model.build(len(characters), "lstm", units=8, depth=1)
-    served = character_export.signatures(model, characters, "good")
+    served = text_export.signatures(model, characters, "good")
     return publishing.publish(model, folder, served)
 
 

@@ -15,7 +15,8 @@ from conftest import ask_in_c, portable_ops
 from small_exports import EXPORTS, LOOKBACK
 
 from recipes import forecasting, pos_tagging, sentiment
-from recipes.common import character_export, forecasting_stream, word_search
+from recipes.common import forecasting_stream, word_search
+from recipes.common.characters import Characters
 
 SIGNATURES = [
     ("pos_tagging", "serving_default"),
@@ -168,7 +169,7 @@ def test_a_count_that_no_stream_has_is_refused(served):
 def test_what_cannot_be_generated_is_named(served):
     generate = served["language_model"]["generate"]
     inputs = good(served, "language_model", "generate")
-    most = character_export.MOST_PLACES
+    most = Characters.most_places
     for name, values in {
         "length": [-1, most + 1],
         "temperature": [-0.1, np.nan, np.inf],
@@ -249,7 +250,7 @@ def test_too_many_rows_are_refused(served):
     refused(served["sentiment"]["serving_default"], many, "sentences")
     inputs = good(served, "sentiment_stream", "stream", sentiment.MOST_TEXTS + 1)
     refused(served["sentiment_stream"]["stream"], inputs, "chunk")
-    most = character_export.MOST_PLACES
+    most = Characters.most_places
     ask = served["language_model"]["serving_default"]
     assert ask(texts=tf.constant(["a" * most]))["lengths"].numpy() == [most]
     refused(ask, {"texts": tf.constant(["a" * (most + 1)])}, "texts")

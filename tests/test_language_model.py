@@ -13,11 +13,12 @@ from test_streaming import perturbed
 
 from recipes import language_model
 from recipes.common import (
-    character_export,
     character_ngrams,
     command_line,
     publishing,
     sampling,
+    text_export,
+    text_scores,
     unit_search,
 )
 from recipes.common.characters import Characters, split_off_tail
@@ -159,11 +160,11 @@ def test_a_model_that_was_not_called_yet_takes_up_its_weights(tmp_path):
 def test_the_whole_text_is_counted_and_each_character_once():
     model, text = model_of(), (TEXT * 70)[:2043]
     numbers = np.array([1 + LETTERS.index(c) for c in text], "int32")
-    found = language_model.losses(model, numbers, 1 + LETTERS.index("\n"))
+    found = text_scores.losses(model, numbers, 1 + LETTERS.index("\n"))
     expected = -np.take_along_axis(log_probabilities(model, text)[:-1], numbers[:, None], -1)[:, 0]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
-    scores = language_model.evaluate(model, Characters(TEXT), TEXT, text)
+    scores = text_scores.of_characters(model, Characters(TEXT), TEXT, text)
     assert (scores["characters"], scores["unknown"]) == (2043, 0)
     nats = expected.mean()
     assert scores["model"]["nats"] == pytest.approx(nats, rel=1e-6)
@@ -242,7 +243,7 @@ def exported(tmp_path_factory):
     """(the model, the signatures of its export)."""
     model = model_of("lstm")
     folder = tmp_path_factory.mktemp("language_model")
-    served = character_export.signatures(model, Characters(TEXT), "how")
+    served = text_export.signatures(model, Characters(TEXT), "how")
     version = publishing.publish(model, folder, served)
     portable_ops(version)
     return model, tf.saved_model.load(str(version)).signatures

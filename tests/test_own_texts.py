@@ -14,6 +14,7 @@ from conftest import answered
 
 from recipes import pos_tagging, sentiment
 from recipes.common import labelled_texts, treebanks
+from recipes.common.words import standardize
 
 OPINIONS = {
     "bon": ["superbe", "drôle", "brillant", "réussi"],
@@ -175,7 +176,7 @@ def test_a_dataset_of_one_text_and_one_label(monkeypatch):
 
 def test_words_of_any_script_come_apart_whole():
     texts = ["这部电影, 很好", "हिन्दी फ़िल्म।", "映画です", "naïve idea"]
-    words = [text.decode().split() for text in sentiment.standardize(texts).numpy()]
+    words = [text.decode().split() for text in standardize(texts).numpy()]
     assert words == [
         ["这", "部", "电", "影", ",", "很", "好"],
         ["हिन्दी", "फ़िल्म", "।"],

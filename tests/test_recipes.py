@@ -12,6 +12,7 @@ from conftest import REPOSITORY, answered, ask, ask_in_c, assert_same_answers, p
 
 from recipes import forecasting, pos_tagging, sentiment
 from recipes.common import command_line
+from recipes.common.words import clean
 
 RUNS = {
     "pos_tagging": ["--cell", "lstm", "--epochs", "2"],
@@ -196,7 +197,7 @@ def test_split_words():
 
 
 def test_clean_keeps_words_of_any_alphabet():
-    cleaned = sentiment.clean(["Café déjà-vu,<br />isn't it?", "ПЛОХО!"]).numpy()
+    cleaned = clean(["Café déjà-vu,<br />isn't it?", "ПЛОХО!"]).numpy()
     assert [text.decode().split() for text in cleaned] == [
         ["café", "déjà", "-", "vu", ",", "is", "n't", "it", "?"],
         ["плохо", "!"],

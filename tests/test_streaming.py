@@ -12,6 +12,7 @@ from keras import ops
 import layers
 from recipes import forecasting, sentiment
 from recipes.common import forecasting_stream, publishing
+from recipes.common.words import clean
 
 FEATURES, LENGTH, BATCH = 3, 11, 2
 CELLS = {
@@ -237,7 +238,7 @@ PIECES = [
 @pytest.fixture(scope="module")
 def text_stream(tmp_path_factory):
     """The folder of an export that scores text, untrained, no two units and words alike."""
-    words = [sentiment.clean([piece]).numpy()[0].decode() for piece in PIECES]
+    words = [clean([piece]).numpy()[0].decode() for piece in PIECES]
     train = words, [k % 2 for k in range(len(words))]
     model = perturbed(sentiment.build(train, "lstm", units=7, unidirectional=True))
     folder = tmp_path_factory.mktemp("sentiment")

@@ -11,9 +11,17 @@ class Characters:
     Of bytes that are no UTF-8, each run is one character, U+FFFD.
     """
 
+    name = "characters"
+    # In a request, so that its memory and time are bounded: those to be written among them,
+    # each text padded to the longest.
+    most_places = 2**13
+
     def __init__(self, text: str):
         self.known = sorted(set(text))
         self.codes = tf.constant([ord(character) for character in self.known])
+        self.writable = range(1, len(self))
+        self.most_told = len(self.known)
+        self.start = int(self.numbers(tf.constant(["\n"])).flat_values[0])  # what a text follows
 
     def __len__(self) -> int:
         """How many numbers there are."""
@@ -32,6 +40,9 @@ class Characters:
     def texts(self, numbers: tf.Tensor) -> tf.Tensor:
         """(…,) known numbers to (…,) strings of one character each."""
         return tf.gather(tf.constant(self.known), numbers - 1)
+
+    def split_off_tail(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return split_off_tail(texts)
 
 
 def split_off_tail(texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -30,7 +30,7 @@ def curves(path: Path, history: dict[str, list[float]], best_epoch: int) -> None
     _save(figure, path)
 
 
-def loss_over_time(path: Path, trained: dict, published: dict[str, float]) -> None:
+def loss_over_time(path: Path, trained: dict, published: dict[str, float], ylabel: str) -> None:
     """The loss over epochs and minutes, beside others' figures by name.
 
     Args:
@@ -44,7 +44,7 @@ def loss_over_time(path: Path, trained: dict, published: dict[str, float]) -> No
     axis.axvline(trained["best_epoch"], color="grey", linestyle=":", label="kept")
     for k, (name, nats) in enumerate(published.items()):
         axis.axhline(nats, color=f"C{k + 2}", linestyle="--", label=f"{name}, {nats}")
-    axis.set(xlabel="epoch", ylabel="nats a character")
+    axis.set(xlabel="epoch", ylabel=ylabel)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     minutes = trained["seconds"] / 60 / len(epochs)
     above = axis.secondary_xaxis("top", functions=(lambda e: e * minutes, lambda m: m / minutes))

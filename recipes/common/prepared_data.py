@@ -34,6 +34,12 @@ def load(name: str) -> tuple[dict[str, tf.data.Dataset], tfds.core.DatasetInfo]:
         ) from error
 
 
+def reviews() -> tf.data.Dataset:
+    """IMDB's, each a string; without the test part, which recipes are scored on."""
+    splits, _ = load("imdb_reviews")
+    return splits["train"].concatenate(splits["unsupervised"]).map(lambda review: review["text"])
+
+
 def need_network(name: str, reason: str) -> None:
     """Ends the program, early and clearly, where a download would try for minutes in vain."""
     try:

@@ -42,6 +42,13 @@ def read(path: Path, encoding: str | None = None) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def texts(text: str) -> list[str]:
+    """The texts in one: what blank lines separate; where there are none, each line."""
+    found = re.split(r"\n\s*\n", text.strip())
+    found = found if len(found) > 1 else text.split("\n")
+    return [part for part in found if part.strip()]
+
+
 def refuse_unspaced(path: Path, text: str) -> None:
     """Ends the program if most of `text` is in a script that spaces don't split into words."""
     text = text[:100_000]

@@ -40,6 +40,15 @@ PLACES = (
     "top_p",
 )
 
+# Options that came later, and what runs did that began before.
+LATER = {
+    "backwards": False,
+    "crf": False,
+    "pretrained": None,
+    "quantiles": None,
+    "tokens": "characters",
+}
+
 
 def seed(args: argparse.Namespace) -> None:
     """Seeds everything. A run that goes on must not draw what it drew in its first epoch again."""
@@ -75,7 +84,8 @@ def enough_epochs(examples: int, batch: int, batches: int) -> int:
 
 def refuse_another(kept: dict, args: argparse.Namespace) -> None:
     """Ends the program if the run of which `kept` is the history was started otherwise."""
-    before, now = kept["run"], identity(args)
+    now = identity(args)
+    before = {name: LATER[name] for name in now if name in LATER} | kept["run"]
     differences = []
     for name in [*now, *(name for name in before if name not in now)]:
         there, here = before.get(name), now.get(name)

@@ -1,6 +1,6 @@
-"""What a model of characters is exported as: raw texts in and out, all of it in the graph.
+"""What a language model is exported as: raw texts in and out, all of it in the graph.
 
-serving_default  how probable each character of a text is, from all before it
+serving_default  how probable each character or word of a text is, from all before it
 generate         texts that go on as the model would
 stream           the same two for a text that arrives, or is written, piece by piece
 """
@@ -13,18 +13,14 @@ import tensorflow as tf
 import layers
 from layers.exchange import checks
 from recipes.common import sampling
-from recipes.common.characters import Characters, split_off_tail
-
-START = "\n"  # what a text is taken to follow
-# In a request, so that its memory and time are bounded: characters, those to be written among
-# them, each text padded to the longest.
-MOST_PLACES = 2**13
+from recipes.common.characters import Characters
+from recipes.common.words import Words
 
 
-def signatures(model: keras.Model, characters: Characters, example: str) -> dict:
+def signatures(model: keras.Model, symbols: Characters | Words, example: str) -> dict:
     streaming = layers.streaming_model(model, mask="real")
     sizes = state_sizes(streaming)
-    (start,) = characters.numbers(tf.constant([START])).flat_values.numpy()
+    writable = tf.constant(symbols.writable)
 
     @functools.partial(tf.function, autograph=False)  # traced once for all that call it
     def read(numbers, real, states):
@@ -35,15 +31,15 @@ def signatures(model: keras.Model, characters: Characters, example: str) -> dict
     def begin(batch):
         """The states before any text."""
         zeros = {name: tf.zeros([batch, size]) for name, size in sizes.items()}
-        return read(tf.fill([batch, 1], start), tf.fill([batch, 1], True), zeros)[1]
+        return read(tf.fill([batch, 1], symbols.start), tf.fill([batch, 1], True), zeros)[1]
 
     def bounded(name, texts, further=0):
         """The numbers of `texts`, once they are known not to be too many."""
-        numbers = characters.numbers(texts)
+        numbers = symbols.numbers(texts)
         longest = tf.reduce_max(tf.concat([[0], numbers.row_lengths()], 0))
         places = numbers.nrows() * (longest + tf.cast(further, tf.int64))
-        what = "characters, padded to the longest"
-        return checks.at_most(MOST_PLACES, what, name, numbers, places)
+        what = f"{symbols.name}, padded to the longest"
+        return checks.at_most(symbols.most_places, what, name, numbers, places)
 
     def follow(numbers, states):
         """(log-probabilities before and after each of ragged `numbers`, the new states)."""
@@ -53,7 +49,7 @@ def signatures(model: keras.Model, characters: Characters, example: str) -> dict
         return read(tf.pad(numbers.to_tensor(), first), tf.pad(real, first), states)
 
     def judge(numbers, every):
-        """What each character of ragged `numbers` got, of all that was said by `follow`."""
+        """What each of ragged `numbers` got, of all that was said by `follow`."""
         each = tf.gather(every[:, :-1], numbers.to_tensor(), batch_dims=2)
         real = tf.sequence_mask(lengths := numbers.row_lengths())
         each = tf.where(real, each, 0.0)
@@ -67,8 +63,8 @@ def signatures(model: keras.Model, characters: Characters, example: str) -> dict
         mean = tf.reduce_sum(found["log_probabilities"], axis=-1) / lengths
         return {**found, "perplexity": tf.exp(-mean)}
 
-    # Whoever types takes the first of `next`; whoever writes draws from all. A character that
-    # was cut waits in `tail_bytes`, which TF Serving's REST API knows by its name to be no UTF-8.
+    # Whoever types takes the first of `next`; whoever writes draws from all. What was cut waits
+    # in `tail_bytes`, which TF Serving's REST API knows by its name to be no UTF-8.
     inputs = {"chunk": tf.string, "tail_bytes": tf.string}
     inputs = {name: tf.TensorSpec([None], kind) for name, kind in inputs.items()}
     inputs |= {name: tf.TensorSpec([None, size]) for name, size in sizes.items()}
@@ -77,11 +73,13 @@ def signatures(model: keras.Model, characters: Characters, example: str) -> dict
         given = {n: checks.shaped(x, list(inputs[n].shape)) for n, x in zip(inputs, given)}
         given = checks.same_batch(given)
         states = {name: checks.finite(name, given[name]) for name in sizes}
-        text, tail = split_off_tail(tf.strings.join([given["tail_bytes"], given["chunk"]]))
+        text, tail = symbols.split_off_tail(tf.strings.join([given["tail_bytes"], given["chunk"]]))
         numbers = bounded("chunk", text)
         every, states = follow(numbers, states)
-        best, order = tf.math.top_k(every[:, -1, 1:], len(characters) - 1)
-        told = {"next": characters.texts(order + 1), "next_log_probabilities": best}
+        last = tf.gather(every[:, -1], writable, axis=-1)
+        best, order = tf.math.top_k(last, min(symbols.most_told, len(symbols.writable)))
+        following = symbols.texts(tf.gather(writable, order))
+        told = {"next": following, "next_log_probabilities": best}
         return {**judge(numbers, every), **told, "tail_bytes": tail, **states}
 
     def initial_state(batch_size):
@@ -90,7 +88,7 @@ def signatures(model: keras.Model, characters: Characters, example: str) -> dict
 
     def generate(prompts, length, temperature, top_k, top_p, seed):
         prompts = checks.shaped(prompts, [None])
-        length = checks.between("length", checks.shaped(length, []), 0, MOST_PLACES)
+        length = checks.between("length", checks.shaped(length, []), 0, symbols.most_places)
         temperature = checks.shaped(temperature, [])
         temperature = checks.between("temperature", temperature, 0, tf.float32.max)
         top_k = checks.between("top_k", checks.shaped(top_k, []), 0, tf.int32.max)
@@ -101,10 +99,11 @@ def signatures(model: keras.Model, characters: Characters, example: str) -> dict
         every, states = follow(numbers, begin(numbers.nrows(tf.int32)))
 
         def write_one(step, logits, states, texts):
-            logits = sampling.narrowed(logits[:, 1:], temperature, top_k, top_p)
-            drawn = 1 + sampling.draw(logits, seed, step)
+            logits = tf.gather(logits, writable, axis=-1)
+            logits = sampling.narrowed(logits, temperature, top_k, top_p)
+            drawn = tf.gather(writable, sampling.draw(logits, seed, step))
             every, states = read(drawn[:, None], tf.ones_like(drawn[:, None], tf.bool), states)
-            texts = tf.strings.join([texts, characters.texts(drawn)])
+            texts = tf.strings.join([texts, symbols.texts(drawn)])
             return step + 1, every[:, -1], states, texts
 
         begun = (0, every[:, -1], states, prompts)

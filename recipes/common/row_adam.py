@@ -1,0 +1,40 @@
+"""Adam, for models with large tables of which a batch uses a few rows."""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+
+class RowAdam(keras.optimizers.Adam):
+    """Adam, which of a table moves only the rows that have a gradient, and their means.
+
+    Args:
+        share: Of a variable's path, what part of the learning rate it has; default: all.
+    """
+
+    def __init__(self, *args, share: Callable[[str], float] = lambda path: 1.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.share = share
+
+    def build(self, variables):
+        self.shares = [self.share(variable.path) for variable in variables]
+        super().build(variables)
+
+    def update_step(self, gradient, variable, learning_rate):
+        which = self._get_variable_index(variable)
+        learning_rate *= self.shares[which]
+        if not isinstance(gradient, tf.IndexedSlices):
+            super().update_step(gradient, variable, learning_rate)
+            return
+        rows, places = tf.unique(gradient.indices)
+        gradient = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
+        m, v = self._momentums[which].value, self._velocities[which].value
+        step = tf.cast(self.iterations + 1, tf.float32)
+        mean = self.beta_1 * tf.gather(m, rows) + (1 - self.beta_1) * gradient
+        square = self.beta_2 * tf.gather(v, rows) + (1 - self.beta_2) * gradient**2
+        m.scatter_update(tf.IndexedSlices(mean, rows))
+        v.scatter_update(tf.IndexedSlices(square, rows))
+        rate = learning_rate * tf.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
+        change = rate * mean / (tf.sqrt(square) + self.epsilon)
+        variable.scatter_sub(tf.IndexedSlices(change, rows))
