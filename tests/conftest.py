@@ -18,10 +18,6 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import kernels, op_def_registry
 
-# TensorFlow's graph optimizer takes a sixth of the tests' time. It is at work in the processes
-# that they start, and there alone.
-tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -47,6 +43,17 @@ def etth1_csv():
 @pytest.fixture
 def questions_words():
     return data_or_skip(os.environ.get("QUESTIONS_WORDS"), "questions-words.txt ($QUESTIONS_WORDS)")
+
+
+@pytest.fixture(scope="module")
+def without_graph_optimizer():
+    """For tests of numbers that trace much: TensorFlow's optimizer takes a sixth of their time."""
+    before = tf.config.optimizer.get_experimental_options()
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    yield
+    tf.config.optimizer.set_experimental_options(
+        {"disable_meta_optimizer": before.get("disable_meta_optimizer", False)}
+    )
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,8 @@ import pytest
 import tensorflow as tf
 from conftest import REPOSITORY
 
+from recipes.common import encoders
+
 NOTES = ["docs/notes.md", "docs/notes.zh.md"]
 PAGES = [
     "README.md",
@@ -279,6 +281,10 @@ def parse(script: str, arguments: list[str], folder: Path, monkeypatch) -> None:
         if re.search(r"\.(csv|tsv|conllu|txt|gz)$", word):
             Path(word).parent.mkdir(parents=True, exist_ok=True)
             Path(word).write_text("1 2\nword 0 0\n")
+        if re.fullmatch(r"runs/language_model/[\w-]+|FORWARDS|BACKWARDS", word):  # and its runs
+            Path(word).mkdir(parents=True)
+            for name in (encoders.MODEL, encoders.VOCABULARY):
+                (Path(word) / name).touch()
     if script.startswith("recipes/"):
         recipe = importlib.import_module(script.removesuffix(".py").replace("/", "."))
         if "--help" in arguments:

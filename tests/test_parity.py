@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 import layers
 
+pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
+
 BATCH, TIME, FEATURES, UNITS = 3, 4, 2, 3
 SHAPE = (BATCH, TIME, FEATURES)
 NAMES = ["SimpleRNN", "LSTM", "GRU"]

@@ -13,6 +13,8 @@ import tensorflow as tf
 from layers import recurrence
 from layers.recurrence import loop, parts, rows
 
+pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
+
 COUNT = int(os.environ.get("RANDOM_CELLS", 24))
 FEATURES = 3
 # Implementation, whether sizes are known, whether the caller has XLA compile it.

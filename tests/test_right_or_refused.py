@@ -12,6 +12,8 @@ import tensorflow as tf
 import layers
 from layers.recurrence import parts, rows
 
+pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
+
 FEATURES, UNITS = 3, 4
 WAYS = {
     "eager": None,

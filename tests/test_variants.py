@@ -7,6 +7,8 @@ import tensorflow as tf
 
 import layers
 
+pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
+
 BATCH, TIME, FEATURES, UNITS = 3, 5, 4, 6
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(BATCH, TIME, FEATURES))

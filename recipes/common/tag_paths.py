@@ -24,9 +24,12 @@ def whole_sentences(words: tf.Tensor, numbers: tf.Tensor, weights: tf.Tensor) ->
 
 
 class WordAccuracy(keras.metrics.Mean):
-    """The share of words tagged correctly; padding is known by its weight, or its tag."""
+    """The share of words tagged correctly; padding is known by its weight, or its tag.
+
+    Keras would first take each sentence's mean over its places, padding among them.
+    """
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         right = best_tags(y_pred) == tf.cast(y_true, "int32")
-        weights = y_true >= 0 if sample_weight is None else sample_weight
-        super().update_state(right, tf.cast(weights, self.dtype))
+        weights = tf.cast(y_true >= 0 if sample_weight is None else sample_weight, self.dtype)
+        super().update_state(tf.reshape(right, [-1]), tf.reshape(weights, [-1]))
