@@ -347,6 +347,16 @@ def test_exported_it_answers_the_same(tagger, tmp_path):
         np.testing.assert_allclose(answer["p"], layers.crf_marginals(potentials), atol=1e-5)
 
 
+def test_what_is_known_of_the_size_stays_known():
+    for size in ((BATCH, TIME), (None, TIME), (None, None)):
+        spec = tf.TensorSpec([*size, TAGS, TAGS])
+        (path, score), p = tf.function(
+            lambda x: (layers.crf_decode(x), layers.crf_marginals(x)), autograph=False
+        ).get_concrete_function(spec).structured_outputs  # fmt: skip
+        assert path.shape.as_list() == [*size] and p.shape.as_list() == [*size, TAGS]
+        assert score.shape.as_list() == [size[0]]
+
+
 def test_xla_decodes_the_same(tagger):
     model, _ = tagger
     potentials = model(alternating(5)[0])

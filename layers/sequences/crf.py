@@ -298,7 +298,8 @@ def _over_time(function, start, steps, backwards=False):
     *_, found = tf.while_loop(
         lambda k, *_: k < time, step, (0, start, found), maximum_iterations=time
     )
-    return _time_first(found.stack())  # back again
+    known = None if steps.shape[0] is None else steps.shape[0] + 1
+    return _time_first(tf.ensure_shape(found.stack(), [known, *start.shape]))  # back again
 
 
 def _time_first(x):
