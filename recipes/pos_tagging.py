@@ -61,7 +61,16 @@ from sklearn.metrics import confusion_matrix
 
 import layers
 from layers.exchange import checks
-from recipes.common import batching, pictures, publishing, tag_paths, tagging, training, treebanks
+from recipes.common import (
+    batching,
+    pictures,
+    publishing,
+    small_embeddings,
+    tag_paths,
+    tagging,
+    training,
+    treebanks,
+)
 from recipes.common.cells import CELLS
 from recipes.common.samples import grammar
 
@@ -302,6 +311,7 @@ def main(args: argparse.Namespace) -> None:
     model.summary()
 
     trained = training.fit(model, train, validation, args, best=("val_accuracy", "max"))
+    small_embeddings.quantize(model)
     read = tf.function(model, [WORDS])  # traced once for any size
     scores, _ = evaluate(read, data["validation"], data["train"], tags)
     test, confusion = evaluate(read, data["test"], data["train"], tags)

@@ -71,17 +71,18 @@ from recipes.common import (
     pictures,
     publishing,
     sentiment_stream,
+    small_embeddings,
     training,
 )
 from recipes.common.cells import CELLS
 from recipes.common.row_adam import RowAdam
-from recipes.common.samples import reviews
+from recipes.common.samples import reviews, word_order
 from recipes.common.words import standardize, vectorization
 
 LABELS = ["negative", "positive"]
 BATCH = 32
 EXAMPLES = ["The film was good, not bad.", "The film was bad, not good."]
-SLOWER = 0.3  # the part of the learning rate that pre-trained layers have
+SLOWER = {"embedding": 0.3, "read": 0.3}  # the part of the rate that pre-trained layers have
 LONGEST = 800  # words read of a review; 3% of IMDB's are longer
 Reviews = tuple[list[str], list[int]]  # the texts and their labels
 
@@ -197,11 +198,7 @@ def compile_model(model: keras.Model, steps: int, pretrained: bool = False) -> N
     loss = getattr(keras.losses, loss)(from_logits=True)
     optimizer = keras.optimizers.Adam(rate, clipnorm=1.0)
     if pretrained:
-
-        def share(path):
-            return SLOWER if path.startswith(("embedding", "read")) else 1.0
-
-        optimizer = RowAdam(rate, clipnorm=1.0, share=share)
+        optimizer = RowAdam(rate, clipnorm=1.0, slower=SLOWER)
     model.compile(
         optimizer,
         {name: loss for name in model.output if name != "both"},
@@ -320,21 +317,24 @@ def main(args: argparse.Namespace) -> None:
         args,
         best=("val_both_accuracy", "max"),
     )
+    small_embeddings.quantize(model)
     if not args.unidirectional:
         choose_share(model, data["validation"])
-    scores, _ = evaluate(model, data["validation"])
-    test, confusion = evaluate(model, data["test"])
-    simpler = classification.baselines(data["train"], data["test"], standardize)
-    training.write_metrics(args, trained, model, validation=scores, test={**test, **simpler})
+    parts = {part: data[part] for part in ("validation", "test")}
+    parts |= word_order.parts() if args.dataset == "imdb" else {}
+    evaluated = {part: evaluate(model, each) for part, each in parts.items()}
+    simpler = classification.baselines(data["train"], parts, standardize)
+    found = {part: {**scores, **simpler[part]} for part, (scores, _) in evaluated.items()}
+    test, confusion = found["test"], evaluated["test"][1]
+    training.write_metrics(args, trained, model, **found)
     pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
-    name = args.data.name if args.data else args.dataset
-    title = f"{name}, {args.cell}: {test['accuracy']:.2%} of {test['reviews']} texts"
+    title = f"{args.output.name}: {test['accuracy']:.2%} of {test['reviews']} texts"
     pictures.confusion(args.output / "confusion.png", confusion, labels, title)
     pd.DataFrame(confusion, labels, labels).to_csv(args.output / "confusion.csv")
-    print(f"Test, {test['reviews']} texts:")
-    alone = {f"{name} alone": found for name, found in test["alone"].items()}
-    for name, found in {"this model": test, **alone, **simpler}.items():
-        print(f"  {name:40} accuracy {found['accuracy']:.2%}  macro-F1 {found['macro_f1']:.4f}")
+    for part, each in found.items():
+        alone = {f"{name} alone": score for name, score in each["alone"].items()}
+        title = f"{part.capitalize()}, {each['reviews']} texts"
+        classification.show(title, {"this model": each, **alone, **simpler[part]})
 
     examples = EXAMPLES if labels == LABELS else data["test"][0][:2]
     served = signatures(model, labels, examples)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from conftest import REPOSITORY, answered, ask, ask_in_c, assert_same_answers, portable_ops
 
 from recipes import forecasting, pos_tagging, sentiment
-from recipes.common import command_line
+from recipes.common import command_line, small_embeddings
 from recipes.common.words import clean
 
 RUNS = {
@@ -88,6 +88,7 @@ def test_saved_model_answers_as_the_recipe_does(run, tmp_path):
         texts, labels = data["test"]
         model = sentiment.build(data["train"], "gru")
         model.load_weights(weights)
+        small_embeddings.quantize(model)
         sentiment.choose_share(model, data["validation"])
         answer = answered(version, "serving_default", {"sentences": texts[:40]})
         expected = model.predict(tf.constant(texts[:40]))["both"][:, 0]
@@ -98,6 +99,7 @@ def test_saved_model_answers_as_the_recipe_does(run, tmp_path):
         data, tags = pos_tagging.load("sample", 0)
         model = pos_tagging.build(data["train"], tags, "lstm")
         model.load_weights(weights)
+        small_embeddings.quantize(model)
         sentences = ["I saw a saw .", "You can can a can .", ""]
         answer = ask(version, "serving_default", {"sentences": sentences}, tmp_path)
         assert answer["lengths"].tolist() == [5, 6, 0]

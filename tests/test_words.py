@@ -83,7 +83,7 @@ def test_sampled_softmax_stands_for_the_full_one():
 
 
 def test_rows_without_a_gradient_stay_and_others_move_as_adams():
-    row, dense = RowAdam(0.1, share=lambda path: 0.5), keras.optimizers.Adam(0.05)
+    row, dense = RowAdam(0.1, slower={"": 0.5}), keras.optimizers.Adam(0.05)
     tables = [keras.Variable(np.ones((4, 2), "float32")) for _ in range(2)]
     for optimizer, table in zip((row, dense), tables):
         optimizer.build([table])

@@ -18,8 +18,10 @@ def score(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     return {"accuracy": float(accuracy_score(truth, predicted)), "macro_f1": float(f1)}
 
 
-def baselines(train: Part, test: Part, standardize: Callable) -> dict[str, dict[str, float]]:
-    """The scores of simpler models, trained and tested on (texts, labels).
+def baselines(
+    train: Part, tests: dict[str, Part], standardize: Callable
+) -> dict[str, dict[str, dict[str, float]]]:
+    """{test: {model: scores}}, of simpler models, trained and tested on (texts, labels).
 
     Args:
         standardize: What makes of texts those whose words are separated by spaces.
@@ -36,8 +38,21 @@ def baselines(train: Part, test: Part, standardize: Callable) -> dict[str, dict[
         "linear model, words and pairs": make_pipeline(words, LinearSVC(random_state=0)),
     }
     print("Fitting simpler models to compare with; up to two minutes.", flush=True)
-    known, asked = ([t.decode() for t in standardize(part[0]).numpy()] for part in (train, test))
+
+    def words_of(texts):
+        return [text.decode() for text in standardize(texts).numpy()]
+
+    known = words_of(train[0])
+    for model in models.values():
+        model.fit(known, train[1])
     return {
-        name: score(test[1], model.fit(known, train[1]).predict(asked))
-        for name, model in models.items()
+        test: {n: score(labels, model.predict(words_of(texts))) for n, model in models.items()}
+        for test, (texts, labels) in tests.items()
     }
+
+
+def show(title: str, scores: dict[str, dict[str, float]]) -> None:
+    """Prints the scores of each model."""
+    print(f"{title}:")
+    for name, found in scores.items():
+        print(f"  {name:40} accuracy {found['accuracy']:.2%}  macro-F1 {found['macro_f1']:.4f}")

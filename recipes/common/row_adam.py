@@ -1,7 +1,5 @@
 """Adam, for models with large tables of which a batch uses a few rows."""
 
-from collections.abc import Callable
-
 import keras
 import tensorflow as tf
 
@@ -10,15 +8,18 @@ class RowAdam(keras.optimizers.Adam):
     """Adam, which of a table moves only the rows that have a gradient, and their means.
 
     Args:
-        share: Of a variable's path, what part of the learning rate it has; default: all.
+        slower: {how variables' paths begin: what part of the learning rate these have}.
     """
 
-    def __init__(self, *args, share: Callable[[str], float] = lambda path: 1.0, **kwargs):
+    def __init__(self, *args, slower: dict[str, float] | None = None, **kwargs):
         super().__init__(*args, **kwargs)
-        self.share = share
+        self.slower = slower or {}
 
     def build(self, variables):
-        self.shares = [self.share(variable.path) for variable in variables]
+        def share(path):
+            return next((s for start, s in self.slower.items() if path.startswith(start)), 1.0)
+
+        self.shares = [share(variable.path) for variable in variables]
         super().build(variables)
 
     def update_step(self, gradient, variable, learning_rate):
