@@ -18,6 +18,7 @@ from layers.exchange.streaming import streaming_model, streaming_signatures
 from layers.exchange.to_onnx.export import export_onnx
 from layers.explain import explain
 from layers.rnn import RNN, CellLayer
+from layers.sequences.attention import AttentionCell, AttentionMemory, attention_weights
 from layers.sequences.crf import CRF, crf_decode, crf_loss, crf_marginals
 from layers.time_distributed import TimeDistributed
 
@@ -32,6 +33,8 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AttentionCell",
+    "AttentionMemory",
     "Bidirectional",
     "Cell",
     "CellLayer",
@@ -52,6 +55,7 @@ __all__ = [
     "TimeDistributed",
     "ZoneoutLSTM",
     "ZoneoutLSTMCell",
+    "attention_weights",
     "crf_decode",
     "crf_loss",
     "crf_marginals",
