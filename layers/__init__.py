@@ -20,6 +20,7 @@ from layers.explain import explain
 from layers.rnn import RNN, CellLayer
 from layers.sequences.attention import AttentionCell, AttentionMemory, attention_weights
 from layers.sequences.crf import CRF, crf_decode, crf_loss, crf_marginals
+from layers.sequences.decoding import beam_search, greedy_search, sample
 from layers.time_distributed import TimeDistributed
 
 if keras.backend.backend() != "tensorflow":
@@ -56,11 +57,14 @@ __all__ = [
     "ZoneoutLSTM",
     "ZoneoutLSTMCell",
     "attention_weights",
+    "beam_search",
     "crf_decode",
     "crf_loss",
     "crf_marginals",
     "explain",
     "export_onnx",
+    "greedy_search",
+    "sample",
     "streaming_model",
     "streaming_signatures",
     "weights_from_torch",
