@@ -325,10 +325,13 @@ class _Queries(Cell):
     """An `AttentionCell` whose output is h: its first two states change places."""
 
     def __init__(self, cell):
-        super().__init__(cell.units, dtype=cell.dtype_policy)
+        keras.Layer.__init__(self, dtype=cell.dtype_policy)  # no seeds: a graph makes no variables
         attended, h, *others = cell.state_sizes
-        self.cell, self.gates, self.state_size = cell, cell.gates, [h, attended, *others]
+        self.cell, self.state_size = cell, [h, attended, *others]
         self.built = True
+
+    def dropout_masks(self, inputs, states, training):
+        return None, None
 
     def project(self, inputs, masks=None, training=False):
         return self.cell.project(inputs, masks, training)
