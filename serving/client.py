@@ -9,8 +9,8 @@
 
 A signature that takes words apart from each other, such as `words` or `analogies`, needs
 --split. With --stream the model reads line after line from standard input, and after each says what
-it thinks so far: the server keeps nothing, the state of the recurrence goes back and forth. So it does
-with --as-written, which shows a translation while it is written, a piece of a word at a time.
+it thinks so far; with --as-written it shows a translation growing, a piece of a word at a time. The
+server keeps nothing: the state of the recurrence goes back and forth.
 Over REST it needs nothing but Python; over gRPC, tensorflow-serving-api.
 """
 

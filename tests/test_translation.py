@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import client
 import keras
 import numpy as np
 import pytest
@@ -279,12 +280,32 @@ def test_written_piece_by_piece_it_is_the_most_probable(run, served):
         )
 
 
+def test_the_client_shows_it_growing(served, capsys, monkeypatch):
+    monkeypatch.setattr(client, "MOST_WRITTEN", 20)
+
+    def ask(signature, inputs):
+        given = {name: tf.constant(x) for name, x in inputs.items()}
+        found = {n: x.numpy().tolist() for n, x in served[signature](**given).items()}
+        return found | {n: [t.decode() for t in x] for n, x in found.items() if n == "text"}
+
+    client.show_as_written(ask, SENTENCES[:1])
+    pieces, states = "", served["start"](sentences=tf.constant(SENTENCES[:1]))
+    for _ in range(client.MOST_WRITTEN):
+        answer = served["next"](sentences=tf.constant(SENTENCES[:1]), **states)
+        if answer["ended"][0]:
+            break
+        pieces += answer["text"][0].numpy().decode()
+        states = {name: answer[name] for name in states}
+    assert capsys.readouterr().out in (f"{pieces}\n", f"{pieces} …\n")
+
+
 def test_what_is_too_much_or_does_not_fit_is_refused(served):
     states = served["start"](sentences=tf.constant(["six"]))
     for inputs, says in (
         ({"sentences": ["six " * 400]}, "pieces of words in a sentence"),
-        ({"sentences": ["six"] * 5000}, "each sentence padded to the longest"),
+        ({"sentences": ["six"] * 257}, "at most 256 sentences"),
         ({"sentences": ["x" * 40_000]}, "letters, each word padded"),
+        ({"sentences": ["zero " * 100] + [""] * 200}, "each sentence padded to the longest"),
     ):
         with pytest.raises(tf.errors.InvalidArgumentError, match=f"`sentences`: .*{says}"):
             served["serving_default"](**{n: tf.constant(x) for n, x in inputs.items()})

@@ -18,6 +18,7 @@ from recipes.common.subwords import END, PAD, UNKNOWN, Subwords, split
 WIDTH, PENALTY = 5, 1.0  # of the beam; of short translations
 ALTERNATIVES = 5
 # In a request, so that its memory and time are bounded:
+MOST_SENTENCES = 256
 MOST_LETTERS = 2**15  # each word padded to the longest
 MOST_PLACES = 2**12  # pieces, each sentence padded to the longest
 MOST_PIECES = 256  # in a sentence
@@ -41,19 +42,22 @@ class Translator(NamedTuple):
 
     def read(self, name: str, sentences: tf.Tensor) -> tf.Tensor:
         """The numbers of `sentences`, the input `name`, once they are known not to be too many."""
-        words = split(checks.shaped(sentences, [None]))
+        sentences = checks.shaped(sentences, [None])
+        count = tf.shape(sentences)[0]
+        sentences = checks.at_most(MOST_SENTENCES, "sentences", name, sentences, count)
+        words = split(sentences)
         lengths = tf.strings.length(words.flat_values, "UTF8_CHAR")
-        letters = tf.size(lengths) * tf.reduce_max(tf.concat([[0], lengths], 0))
+        letters = words.row_splits[-1] * _most(lengths)
         what = "letters, each word padded to the longest"
         words = checks.at_most(MOST_LETTERS, what, name, words, letters)
         numbers = self.subwords.of_words(words)
-        numbers = tf.concat([numbers, tf.fill([numbers.nrows(), 1], END)], 1).to_tensor(PAD)
-        in_one, places = tf.shape(numbers)[1], tf.size(numbers)
-        numbers = checks.at_most(
-            MOST_PIECES, "pieces of words in a sentence", name, numbers, in_one
-        )
+        longest = 1 + _most(numbers.row_lengths())
+        what = "pieces of words in a sentence"
+        numbers = checks.at_most(MOST_PIECES, what, name, numbers, longest)
         what = "pieces of words, each sentence padded to the longest"
-        return checks.at_most(MOST_PLACES, what, name, numbers, places)
+        numbers = checks.at_most(MOST_PLACES, what, name, numbers, numbers.nrows() * longest)
+        ends = tf.fill([numbers.nrows(), 1], END)
+        return tf.concat([numbers, ends], 1).to_tensor(PAD)
 
     def encode(self, numbers: tf.Tensor) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         """(the constants, the decoder's first states)."""
@@ -87,6 +91,10 @@ class Translator(NamedTuple):
         read = self.decoder.get_layer("embedding")(before)
         layer = self.decoder.get_layer("decoder")
         return layers.attention_weights(layer, read, memory, initial_state=states)
+
+
+def _most(counts):
+    return tf.reduce_max(tf.concat([[0], tf.cast(counts, tf.int64)], 0))
 
 
 def signatures(translator: Translator, example: str) -> dict:
