@@ -92,7 +92,8 @@ class Subwords:
     def of_words(self, words: tf.RaggedTensor) -> tf.RaggedTensor:
         """A ragged (batch, words) to a ragged int32 (batch, pieces)."""
         different, places = tf.unique(words.flat_values)
-        each = tf.gather(self._cut(different), places)
+        some = tf.concat([different, [""]], 0)  # at least one
+        each = tf.gather(self._cut(some), places)
         return words.with_flat_values(each).merge_dims(1, 2)
 
     def texts(self, numbers: tf.Tensor) -> tf.Tensor:
