@@ -18,7 +18,9 @@ from layers.exchange.streaming import streaming_model, streaming_signatures
 from layers.exchange.to_onnx.export import export_onnx
 from layers.explain import explain
 from layers.rnn import RNN, CellLayer
+from layers.sequences.attention import AttentionCell, AttentionMemory, attention_weights
 from layers.sequences.crf import CRF, crf_decode, crf_loss, crf_marginals
+from layers.sequences.decoding import beam_search, greedy_search, sample
 from layers.time_distributed import TimeDistributed
 
 if keras.backend.backend() != "tensorflow":
@@ -32,6 +34,8 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AttentionCell",
+    "AttentionMemory",
     "Bidirectional",
     "Cell",
     "CellLayer",
@@ -52,11 +56,15 @@ __all__ = [
     "TimeDistributed",
     "ZoneoutLSTM",
     "ZoneoutLSTMCell",
+    "attention_weights",
+    "beam_search",
     "crf_decode",
     "crf_loss",
     "crf_marginals",
     "explain",
     "export_onnx",
+    "greedy_search",
+    "sample",
     "streaming_model",
     "streaming_signatures",
     "weights_from_torch",

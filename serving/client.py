@@ -5,10 +5,12 @@
     python serving/client.py pos_tagging "I saw a saw" --signature words --split
     python serving/client.py forecasting window.csv
     python serving/client.py sentiment --stream < review.txt
+    python serving/client.py translation "Ein Hund läuft." --as-written
 
 A signature that takes words apart from each other, such as `words` or `analogies`, needs
 --split. With --stream the model reads line after line from standard input, and after each says what
-it thinks so far: the server keeps nothing, the state of the recurrence goes back and forth.
+it thinks so far; with --as-written it shows a translation growing, a piece of a word at a time. The
+server keeps nothing: the state of the recurrence goes back and forth.
 Over REST it needs nothing but Python; over gRPC, tensorflow-serving-api.
 """
 
@@ -21,6 +23,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import text
+
+MOST_WRITTEN = 500  # pieces of words
 
 
 class Rest:
@@ -149,6 +153,20 @@ def stream(ask: Callable, chunks: Iterable[str]) -> None:
         text.show([chunk.rstrip("\n")], answer)
 
 
+def show_as_written(ask: Callable, sentences: list[str]) -> None:
+    """Shows what is written for each sentence, a piece in each request, the state kept here."""
+    for sentence in sentences:
+        given = {"sentences": [sentence]}
+        state, ended = ask("start", given), False
+        for _ in range(MOST_WRITTEN):
+            answer = ask("next", given | state)
+            state, ended = {name: answer[name] for name in state}, answer["ended"][0]
+            if ended:
+                break
+            print(answer["text"][0], end="", flush=True)
+        print("" if ended else " …")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -159,6 +177,7 @@ def main() -> None:
     parser.add_argument("--signature", default=default, help=f"default: {default}")
     parser.add_argument("--split", action="store_true", help="texts are split into words at spaces")
     parser.add_argument("--stream", action="store_true", help="read one text line after line")
+    parser.add_argument("--as-written", action="store_true", help="show a translation growing")
     parser.add_argument("--grpc", action="store_true", help="gRPC in place of REST")
     parser.add_argument("--host", default="localhost")
     parser.add_argument("--port", type=int, help="default: 8501, for gRPC 8500")
@@ -168,6 +187,8 @@ def main() -> None:
         parser.error("give texts, a CSV file, or --stream")
     if args.stream and (args.split or args.signature != default):
         parser.error("--stream has signatures of its own")
+    if args.as_written and (args.stream or args.split or args.signature != default):
+        parser.error("--as-written has signatures of its own, and takes sentences")
 
     api = Grpc if args.grpc else Rest
     server = api(args.host, args.port or api.default_port, args.timeout)
@@ -177,6 +198,8 @@ def main() -> None:
 
     if args.stream:
         return stream(ask, sys.stdin)
+    if args.as_written:
+        return show_as_written(ask, args.inputs)
     inputs = args.inputs
     if inputs[0].endswith(".csv"):
         if len(inputs) > 1:

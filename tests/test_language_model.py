@@ -16,7 +16,6 @@ from recipes.common import (
     character_ngrams,
     command_line,
     publishing,
-    sampling,
     text_export,
     text_scores,
     unit_search,
@@ -188,51 +187,6 @@ def test_ngrams_are_those_counted_by_hand():
         each = [character_ngrams.nats("abbab", f"ab{c}", order, 3) for c in "abc"]
         before = 2 * character_ngrams.nats("abbab", "ab", order, 3)
         assert sum(math.exp(before - 3 * nats) for nats in each) == pytest.approx(1)
-
-
-# --- Sampling --------------------------------------------------------------------------------
-
-
-def narrowed(logits, temperature, top_k, top_p):
-    """One row, in numpy."""
-    p = scipy.special.softmax(logits.astype(float) / temperature)
-    order = sorted(range(len(p)), key=lambda i: -p[i])[: top_k or None]
-    kept, total = [], 0.0
-    for i in order:
-        if kept and total >= top_p:
-            break
-        kept.append(i)
-        total += p[i] / sum(p[j] for j in order)
-    return [p[i] / sum(p[j] for j in kept) if i in kept else 0.0 for i in range(len(p))]
-
-
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-@pytest.mark.parametrize("top_k", [0, 1, 3, 100])
-@pytest.mark.parametrize("top_p", [0.0, 0.4, 0.9, 1.0])
-def test_what_is_drawn_from_is_numpys(temperature, top_k, top_p):
-    logits = np.random.default_rng(0).normal(size=(20, 9)).astype("float32") * 2
-    given = tf.constant(temperature), tf.constant(top_k), tf.constant(top_p)
-    found = tf.nn.softmax(sampling.narrowed(tf.constant(logits), *given))
-    expected = [narrowed(row, temperature, top_k, top_p) for row in logits]
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-def test_at_temperature_0_the_most_probable_is_left():
-    logits = tf.constant([[1.0, 3.0, 2.9], [2e4, -3e4, 1e4]])
-    found = tf.nn.softmax(sampling.narrowed(logits, *map(tf.constant, (0.0, 0, 1.0))))
-    np.testing.assert_allclose(found, [[0, 1, 0], [1, 0, 0]])
-
-
-def test_draws_are_as_frequent_as_they_are_probable():
-    p = np.array([0.5, 0.3, 0.15, 0.05, 0.0])
-    logits = tf.constant(np.tile(np.log(np.maximum(p, 1e-300)), (50_000, 1)), tf.float32)
-    drawn = sampling.draw(logits, tf.constant(7), tf.constant(0)).numpy()
-    shares = np.bincount(drawn, minlength=5) / len(drawn)
-    np.testing.assert_allclose(shares, p, atol=5 * np.sqrt(0.25 / len(drawn)))
-    assert shares[-1] == 0
-    again, later = (sampling.draw(logits, tf.constant(7), tf.constant(k)) for k in (0, 1))
-    np.testing.assert_array_equal(again, drawn)
-    assert np.mean(later == drawn) < 0.5
 
 
 # --- Export ----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib
 import matplotlib.dates
+import matplotlib.font_manager
 import numpy as np
 
 matplotlib.use("Agg")  # no window: a recipe runs anywhere
@@ -256,6 +257,43 @@ def similarities(path: Path, matrices: dict[str, np.ndarray], words: list[str]) 
         axis.set_yticks(range(len(words)), words)
         axis.set_title(title)
     figure.colorbar(image, ax=axes, label="cosine similarity")
+    _save(figure, path)
+
+
+def attention(path: Path, sentences: list[tuple[list[str], list[str], np.ndarray]]) -> None:
+    """For each (what was read, what was written), how much each piece drew from each: a matrix.
+
+    Its rows are what was written.
+    """
+    sizes = [(max(len(read), 4), max(len(written), 4)) for read, written, _ in sentences]
+    wide, high = (0.32 * np.array(size) for size in zip(*sizes))
+    ratios = {"width_ratios": wide}
+    figure, axes = plt.subplots(
+        1, len(sentences), figsize=(sum(wide) + 2, max(high) + 2), squeeze=False, gridspec_kw=ratios
+    )
+    with plt.rc_context({"font.family": ["DejaVu Sans", *_fonts()]}):
+        for axis, (read, written, matrix) in zip(axes[0], sentences):
+            axis.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
+            axis.set_xticks(range(len(read)), read, rotation=90)
+            axis.set_yticks(range(len(written)), written)
+            axis.xaxis.tick_top()
+        _save(figure, path)
+
+
+def _fonts() -> list[str]:
+    """Fonts that are here, of scripts that Matplotlib's own lacks."""
+    there = {font.name for font in matplotlib.font_manager.fontManager.ttflist}
+    return sorted(
+        name for name in there if name.startswith(("Noto Sans", "WenQuanYi", "Arial Uni"))
+    )
+
+
+def bars(path: Path, values: dict[str, float], xlabel: str, ylabel: str) -> None:
+    """A bar for each name."""
+    figure, axis = plt.subplots(figsize=(7, 4))
+    drawn = axis.bar(list(values), list(values.values()))
+    axis.bar_label(drawn, fmt="%.1f")
+    axis.set(xlabel=xlabel, ylabel=ylabel)
     _save(figure, path)
 
 

@@ -12,7 +12,6 @@ import tensorflow as tf
 
 import layers
 from layers.exchange import checks
-from recipes.common import sampling
 from recipes.common.characters import Characters
 from recipes.common.words import Words
 
@@ -98,17 +97,18 @@ def signatures(model: keras.Model, symbols: Characters | Words, example: str) ->
         numbers = bounded("prompts", prompts, length)
         every, states = follow(numbers, begin(numbers.nrows(tf.int32)))
 
-        def write_one(step, logits, states, texts):
-            logits = tf.gather(logits, writable, axis=-1)
-            logits = sampling.narrowed(logits, temperature, top_k, top_p)
-            drawn = tf.gather(writable, sampling.draw(logits, seed, step))
-            every, states = read(drawn[:, None], tf.ones_like(drawn[:, None], tf.bool), states)
-            texts = tf.strings.join([texts, symbols.texts(drawn)])
-            return step + 1, every[:, -1], states, texts
+        def of_writable(every):
+            return tf.gather(every[:, -1], writable, axis=-1)
 
-        begun = (0, every[:, -1], states, prompts)
-        *_, texts = tf.while_loop(lambda step, *_: step < length, write_one, begun)
-        return {"texts": texts}
+        def step(drawn, states):
+            numbers = tf.gather(writable, drawn)[:, None]
+            every, states = read(numbers, tf.ones_like(numbers, tf.bool), states)
+            return of_writable(every), states
+
+        how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+        found = layers.sample(step, of_writable(every), states, length=length, **how)
+        written = symbols.texts(tf.gather(writable, found.tokens))
+        return {"texts": tf.strings.join([prompts, tf.strings.reduce_join(written, axis=-1)])}
 
     scalars = {"length": tf.int32, "temperature": tf.float32, "top_k": tf.int32}
     scalars |= {"top_p": tf.float32, "seed": tf.int32}

@@ -30,6 +30,7 @@ PLACES = (
     "restart",
     "data",
     "test_data",
+    "validation_data",
     "questions",
     "analogy",
     "words",
