@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from recipes import forecasting, language_model, pos_tagging, sentiment
+from recipes import forecasting, language_model, pos_tagging, sentiment, speech
 from recipes.common import (
     forecasting_stream,
     publishing,
+    recordings,
+    speech_export,
     text_export,
     vector_tables,
     word_search,
@@ -55,6 +57,13 @@ def writer(folder):
     return publishing.publish(model, folder, served)
 
 
+def listener(folder):
+    train = recordings.sample(0, each=1)
+    model = speech.build(train, ["no", "yes"], "gru", units=8)
+    served = speech_export.word_signatures(model, ["no", "yes"], train[0].samples, speech.RATE)
+    return publishing.publish(model, folder, served)
+
+
 EXPORTS = {
     "pos_tagging": tagger,
     "sentiment": lambda folder: classifier(folder, False),
@@ -62,6 +71,7 @@ EXPORTS = {
     "forecasting": lambda folder: forecaster(folder, False),
     "forecasting_stream": lambda folder: forecaster(folder, True),
     "language_model": writer,
+    "speech": listener,
     "word_embeddings": lambda folder: vectors(folder, False),
     "word_embeddings_ngrams": lambda folder: vectors(folder, True),
 }

@@ -29,6 +29,7 @@ SIGNATURES = [
     ("forecasting_stream", "serving_default"),
     ("forecasting_stream", "stream"),
     ("forecasting_stream", "initial_state"),
+    ("speech", "serving_default"),
     *[
         ("language_model", signature)
         for signature in ("serving_default", "generate", "stream", "initial_state")
@@ -72,6 +73,9 @@ def good(served, recipe, signature, batch=2):
             "chunk": tf.fill([batch], "so goo") if text else tf.ones((batch, 5, 3)),
             **states,
         }
+    if recipe.startswith("speech"):
+        lengths = tf.fill([batch], 900)
+        return {"samples": tf.zeros((batch, 1000)), "lengths": lengths, "rate": tf.constant(8000)}
     if recipe == "language_model":
         return {"texts": tf.fill([batch], "I saw a saw .")}
     if recipe.startswith("forecasting"):
