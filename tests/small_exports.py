@@ -4,6 +4,7 @@ import numpy as np
 
 from recipes import forecasting, language_model, pos_tagging, sentiment, speech
 from recipes.common import (
+    ctc,
     forecasting_stream,
     publishing,
     recordings,
@@ -57,10 +58,15 @@ def writer(folder):
     return publishing.publish(model, folder, served)
 
 
-def listener(folder):
+def listener(folder, of_texts):
     train = recordings.sample(0, each=1)
-    model = speech.build(train, ["no", "yes"], "gru", units=8)
-    served = speech_export.word_signatures(model, ["no", "yes"], train[0].samples, speech.RATE)
+    if of_texts:
+        symbols = ctc.Symbols(["no", "yes"], " ")
+        model = speech.build_for_texts(train, symbols, "gru", units=8)
+        served = speech_export.text_signatures(model, symbols, train[0].samples, speech.RATE)
+    else:
+        model = speech.build(train, ["no", "yes"], "gru", units=8)
+        served = speech_export.word_signatures(model, ["no", "yes"], train[0].samples, speech.RATE)
     return publishing.publish(model, folder, served)
 
 
@@ -71,7 +77,8 @@ EXPORTS = {
     "forecasting": lambda folder: forecaster(folder, False),
     "forecasting_stream": lambda folder: forecaster(folder, True),
     "language_model": writer,
-    "speech": listener,
+    "speech": lambda folder: listener(folder, False),
+    "speech_texts": lambda folder: listener(folder, True),
     "word_embeddings": lambda folder: vectors(folder, False),
     "word_embeddings_ngrams": lambda folder: vectors(folder, True),
 }

@@ -30,6 +30,7 @@ SIGNATURES = [
     ("forecasting_stream", "stream"),
     ("forecasting_stream", "initial_state"),
     ("speech", "serving_default"),
+    *[("speech_texts", signature) for signature in ("serving_default", "stream", "initial_state")],
     *[
         ("language_model", signature)
         for signature in ("serving_default", "generate", "stream", "initial_state")
@@ -68,6 +69,8 @@ def good(served, recipe, signature, batch=2):
         return {"words": tf.fill([batch, 2], "saw")}
     if signature == "stream":
         states = served[recipe]["initial_state"](batch_size=tf.constant(batch))
+        if recipe == "speech_texts":
+            return {"chunk": tf.zeros((batch, 1000)), "rate": tf.constant(8000), **states}
         text = recipe != "forecasting_stream"
         return {
             "chunk": tf.fill([batch], "so goo") if text else tf.ones((batch, 5, 3)),
@@ -157,7 +160,9 @@ def test_what_overflows_is_no_silent_nan(served):
     refused(served["forecasting_stream"]["stream"], {**inputs, "chunk": chunk}, "chunk")
 
 
-@pytest.mark.parametrize("recipe", ["sentiment_stream", "forecasting_stream", "language_model"])
+@pytest.mark.parametrize(
+    "recipe", ["sentiment_stream", "forecasting_stream", "language_model", "speech_texts"]
+)
 def test_a_batch_of_states_has_a_sensible_size(served, recipe):
     for batch in (-1, -(2**31), 2**31 - 1):
         refused(served[recipe]["initial_state"], {"batch_size": tf.constant(batch)}, "batch_size")

@@ -17,7 +17,7 @@ RUNS = {
     "language_model": ["--length", "5", "--cell", "simple_rnn"],
     "pos_tagging": ["--cell", "simple_rnn"],
     "sentiment": ["--cell", "simple_rnn"],
-    "speech": ["--cell", "simple_rnn"],
+    "speech": ["--cell", "simple_rnn", "--strings"],
     "word_embeddings": ["--dimension", "20"],
 }
 TO_THE_END = ["forecasting", "language_model"]  # others have their own tests of a whole run

@@ -1,5 +1,6 @@
 """Speech: the front end against its equations, and each answer against one found another way."""
 
+import itertools
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ import tensorflow as tf
 from conftest import answered, portable_ops
 
 from recipes import speech
-from recipes.common import recordings, resampling
+from recipes.common import ctc, recordings, resampling, speech_export, voice_level, word_strings
 from recipes.common import sound_augmentation as augmentation
 from recipes.common.log_mel import QUIET, LogMel
 from recipes.common.recordings import Recording
@@ -281,8 +282,160 @@ def test_what_is_too_loud_or_too_long_is_refused(run):
     for x, says in (
         (np.full((1, 100), 1000.0), "divide 16-bit ones by 32768"),
         (np.full((1, 100), np.nan), "`samples` must be finite"),
-        (np.zeros((1, 3600 * 8000)), "cut them into several requests"),
+        (np.zeros((1, 3600 * 8000)), "piece by piece where there is a stream"),
     ):
         inputs = {"samples": x.astype("float32"), "lengths": [x.shape[1]], "rate": np.int32(8000)}
         with pytest.raises(tf.errors.InvalidArgumentError, match=says):
             answered(version, "serving_default", inputs)
+
+
+# --- Texts -------------------------------------------------------------------------------------
+
+
+def said(path, blank):
+    """The B of the equations at the top of recipes/common/ctc.py."""
+    return tuple(symbol for symbol, _ in itertools.groupby(path) if symbol != blank)
+
+
+def by_brute_force(logits):
+    """Of each text its probability, over all paths; of the most probable path its text."""
+    y = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    steps, blank = len(y), y.shape[1] - 1
+    found = {}
+    for path in itertools.product(range(blank + 1), repeat=steps):
+        text = said(path, blank)
+        found[text] = found.get(text, 0) + np.prod(y[np.arange(steps), path])
+    return found, said(y.argmax(-1), blank)
+
+
+def test_loss_and_decoders_are_those_of_all_paths():
+    logits = RANDOM.normal(size=(6, 5, 3)).astype("float32")
+    logits[0] = [0.4, 0.0, 0.5]  # a blank is the most probable at each step, and 0 is the text
+    counts = np.array([5, 5, 4, 3, 2, 5], "int32")
+    best, probabilities = ctc.beam_search(logits, counts, beam=60)
+    greedy, _ = ctc.greedy(tf.constant(logits), counts)
+    differ = 0
+    for row, n in enumerate(counts):
+        expected, of_path = by_brute_force(logits[row, :n].astype(float))
+        assert greedy[row].numpy().tolist() == list(of_path)
+        ranked = sorted(expected.items(), key=lambda x: -x[1])[: ctc.TOLD]
+        differ += ranked[0][0] != of_path
+        for k, (text, probability) in enumerate(ranked):
+            assert best[k][row].numpy().tolist() == list(text)
+            assert probabilities[row, k].numpy() == pytest.approx(probability, rel=1e-4)
+        for text in ((0,), (0, 0), (0, 1)):
+            if text in expected:
+                padded = np.full((1, 3), ctc.PADDING)
+                padded[0, : len(text)] = text
+                loss = ctc.loss(padded, tf.constant(logits[row : row + 1]), counts[row : row + 1])
+                assert loss[0].numpy() == pytest.approx(-np.log(expected[text]), rel=1e-4)
+    assert differ  # else one decoder would do
+
+
+def test_greedy_goes_on_where_it_was():
+    logits = 2 * RANDOM.normal(size=(4, 20, 3)).astype("float32")
+    whole, _ = ctc.greedy(tf.constant(logits), [20] * 4)
+    last, pieces = None, []
+    for start in range(0, 20, 3):
+        piece = logits[:, start : start + 3]
+        found, last = ctc.greedy(tf.constant(piece), [piece.shape[1]] * 4, last)
+        pieces.append(found)
+    assert tf.concat(pieces, axis=1).to_list() == whole.to_list()
+
+
+def test_errors_are_what_must_be_changed():
+    truth = [[1, 2, 3], [1], [], [1, 2]]
+    found = tf.ragged.constant([[1, 3, 3, 4], [], [2], [1, 2]], tf.int32)
+    np.testing.assert_array_equal(ctc.errors(truth, found), [2, 1, 1, 0])
+
+
+def test_symbols_are_words_or_letters():
+    words = ctc.Symbols.of(["yes", "no"], letters=False)
+    assert words == (["no", "yes"], " ") and words.numbers("yes no yes") == [1, 0, 1]
+    assert words.texts(tf.ragged.constant([[1, 0], []], tf.int32)).numpy().tolist() == [
+        b"yes no",
+        b"",
+    ]
+    letters = ctc.Symbols.of(["ab c", "ba"], letters=True)
+    assert letters == ([" ", "a", "b", "c"], "") and letters.numbers("c a") == [3, 0, 1]
+    with pytest.raises(SystemExit, match=r"x\.wav: its text has \['d'\]"):
+        letters.refuse_unknown([Recording(SOUND, "abd", "", "x.wav")])
+
+
+def test_the_level_is_the_loudest_so_far_and_falls():
+    x = RANDOM.normal(size=(2, 30, 4)).astype("float32")
+    level, expected = np.zeros((2, 1)), []
+    for t in range(30):
+        level = np.maximum(x[:, t].mean(-1, keepdims=True), level - voice_level.FALL)
+        expected.append(x[:, t] - level)
+    found = voice_level.relative(tf.constant(x))
+    np.testing.assert_allclose(found, np.stack(expected, axis=1), atol=1e-6)
+
+
+def test_strings_are_of_one_speaker_and_the_same_each_time():
+    found = [r._replace(samples=RANDOM.normal(size=900) * 0.1) for r in made_up()]
+    strings = word_strings.fixed(found, 3, 5, "", 8000)
+    again = word_strings.fixed(found, 3, 5, "", 8000)
+    for one, other in zip(strings, again):
+        assert len(one.text) == 3 and one.text == other.text
+        np.testing.assert_array_equal(one.samples, other.samples)
+    for group in word_strings.of_speakers(found):
+        assert len({r.speaker for r in group}) == 1 and len(group) == 20
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    """(a model of texts, its signatures as functions, a batch of sounds)."""
+    symbols = ctc.Symbols([*"0123"], "")
+    model = speech.build_for_texts(recordings.sample(0, each=1), symbols, "simple_rnn", units=8)
+    for weight in model.trainable_weights:
+        weight.assign(RANDOM.normal(size=weight.shape) * 0.5)
+    served = speech_export.text_signatures(model, symbols, SOUND, speech.RATE)
+    random = np.random.default_rng(1)
+    sounds = [
+        np.concatenate([syllables.word(n, s, random) for n in (1, 2, 3)]) for s in ("ann", "dan")
+    ]
+    shortest = min(map(len, sounds))
+    sounds = np.stack([x[:shortest] for x in sounds])
+    return model, {name: f for name, (f, *_) in served.items()}, sounds
+
+
+def test_a_stream_hears_what_the_whole_has(untrained):
+    model, served, sounds = untrained
+    lengths = np.full(2, sounds.shape[1], "int32")
+    rate = tf.constant(speech.RATE)
+    whole = served["serving_default"](tf.constant(sounds), tf.constant(lengths), rate)
+    hear, network = model.get_layer("log_mel"), model.get_layer("network")
+    expected = tf.nn.log_softmax(network(hear(sounds)))
+    stream = tf.function(served["stream"], reduce_retracing=True)
+    for sizes in ([1, 700, 0, 3000, 240], [len(sounds[0])]):
+        states = served["initial_state"](tf.constant(2))
+        start, steps = 0, []
+        for size in itertools.cycle(sizes):
+            answer = stream(tf.constant(sounds[:, start : start + size]), rate, *states.values())
+            states = {name: answer[name] for name in states}
+            steps.append(answer["log_probabilities"])
+            start += size
+            if start >= sounds.shape[1]:
+                break
+        np.testing.assert_allclose(tf.concat(steps, axis=1), expected, atol=1e-5)
+        assert answer["text"].numpy().tolist() == whole["text"].numpy().tolist()
+    assert all(len(text) > 1 for text in answer["text"].numpy())
+
+
+def test_beam_search_is_served_with_probabilities(untrained):
+    _, served, sounds = untrained
+    lengths = np.array([sounds.shape[1], 0], "int32")
+    answer = served["serving_default"](tf.constant(sounds), tf.constant(lengths), tf.constant(8000))
+    assert answer["texts"].shape == answer["probabilities"].shape == (2, ctc.TOLD)
+    probabilities = answer["probabilities"].numpy()
+    assert (
+        np.diff(probabilities) <= 0
+    ).all() and 0 < probabilities.min() <= probabilities.max() <= 1
+
+
+def test_a_stream_takes_one_rate(untrained):
+    _, served, sounds = untrained
+    states = served["initial_state"](tf.constant(2))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`rate` must be"):
+        served["stream"](tf.constant(sounds), tf.constant(16000), *states.values())

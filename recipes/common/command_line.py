@@ -206,7 +206,7 @@ def file(text: str) -> Path:
     return path
 
 
-def sounds(text: str) -> Path:
+def file_or_folder(text: str) -> Path:
     """An argument that must be a folder, or a file, that is there."""
     path = Path(text)
     if not path.exists():
