@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from a
 
 from recipes.common import command_line
 
-EPOCHS = {"spoken_digit": 30, "sample": 8}
+EPOCHS = {"spoken_digit": 30, "sample": 12}
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -86,7 +86,7 @@ from recipes.common.recordings import Recording
 RATE = 8000  # that all is brought to
 BANDS = 40  # of the spectrum
 BATCH = 16
-STRINGS = 1000  # strings of words an epoch
+HEARD = {"samples": tf.TensorSpec([None, None]), "lengths": tf.TensorSpec([None], tf.int32)}
 
 
 # --- Data: recordings, and the number of the word, or the numbers of the text, of each ----------
@@ -113,16 +113,16 @@ def text_batches(data: list[Recording], symbols: Symbols, vary: bool) -> tf.data
 
 
 def string_batches(data: list[Recording], symbols: Symbols) -> tf.data.Dataset:
-    """The same, of strings that are drawn anew in each epoch."""
+    """The same, of as many strings as recordings, drawn anew in each epoch."""
     speakers = word_strings.of_speakers(data)
 
     def each(random):
-        for _ in range(STRINGS):
+        for _ in range(len(data)):
             words = random.integers(1, word_strings.MOST + 1)
             pieces, text = word_strings.drawn(speakers, words, symbols.separator, random)
             yield pieces, symbols.numbers(text)
 
-    return batched(each, tf.TensorSpec([None], tf.int32), STRINGS, vary=True)
+    return batched(each, tf.TensorSpec([None], tf.int32), len(data), vary=True)
 
 
 def batched(each: Callable, target: tf.TensorSpec, count: int, vary: bool) -> tf.data.Dataset:
@@ -214,10 +214,9 @@ def evaluate(
     return {"recordings": len(data), "accuracy": float(np.trace(matrix) / len(data))}, matrix
 
 
-def evaluate_texts(model: ctc.Transcriber, data: list[Recording], symbols: Symbols) -> dict:
+def evaluate_texts(read: Callable, data: list[Recording], symbols: Symbols) -> dict:
     """Wrong, missing and added symbols, as a share of those that were spoken."""
     spoken, wrong = 0, {"greedy": [], "beam": []}
-    read = tf.function(model, reduce_retracing=True)
     for x, truth in text_batches(data, symbols, vary=False):
         found = read(x)
         decoded = {"greedy": ctc.greedy(**found)[0], "beam": ctc.beam_search(**found)[0][0]}
@@ -235,12 +234,12 @@ def evaluate_texts(model: ctc.Transcriber, data: list[Recording], symbols: Symbo
     }
 
 
-def evaluate_strings(model: ctc.Transcriber, data: list[Recording], symbols: Symbols) -> dict:
+def evaluate_strings(read: Callable, data: list[Recording], symbols: Symbols) -> dict:
     """By their length, and by decibels from the noise up to the words."""
 
     def score(words, count, **noise):
         strings = word_strings.fixed(data, words, count, symbols.separator, RATE, **noise)
-        return evaluate_texts(model, strings, symbols)
+        return evaluate_texts(read, strings, symbols)
 
     by_length = {n: score(n, 40) for n in range(1, word_strings.MOST + 1)}
     by_noise = {f"{n} dB": score(4, 60, above_noise=n) for n in (30, 20, 10, 5, 0)}
@@ -295,14 +294,16 @@ def learn_texts(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
     model.summary()
     validation = text_batches(held_out, symbols, vary=False)
     trained = training.fit(model, train, validation, args, best=("val_loss", "min"))
-    scores = evaluate_texts(model, held_out, symbols)
-    test = (evaluate_strings if args.strings else evaluate_texts)(model, data["test"], symbols)
+    read = tf.function(model, [HEARD])  # traced once for any size
+    scores = evaluate_texts(read, held_out, symbols)
+    test = (evaluate_strings if args.strings else evaluate_texts)(read, data["test"], symbols)
     training.write_metrics(args, trained, model, validation=scores, test=test)
     pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
     example = data["test"][0]
     if args.strings:
         (example,) = word_strings.fixed(data["test"], 5, 1, symbols.separator, RATE)
-    found = model({"samples": example.samples[None], "lengths": [len(example.samples)]})
+    found = read({"samples": example.samples[None], "lengths": [len(example.samples)]})
+    searched = symbols.texts(ctc.beam_search(**found)[0][0]).numpy()[0].decode()
     hear = model.get_layer("log_mel")
     pictures.spoken(
         args.output / "spikes.png",
@@ -310,7 +311,7 @@ def learn_texts(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
         tf.nn.softmax(found["logits"])[0].numpy(),
         hear.step / RATE,
         symbols.names,
-        f"“{example.text}”, spoken by {example.speaker or example.name}",
+        f"“{example.text}”, by {example.speaker or example.name}; beam search: “{searched}”",
     )
     print(f"Test: {test['error_rate']:.2%} of symbols wrong, missing or added.")
     served = speech_export.text_signatures(model, symbols, example.samples, RATE)

@@ -123,7 +123,8 @@ def spoken(
     names: list[str],
     title: str,
 ) -> None:
-    """A spectrogram, below it how probable each symbol is at each step, and those recognized.
+    """A spectrogram, below it how probable each symbol is at each step, and those that are the
+    most probable.
 
     Args:
         energies: (frames, bands).
@@ -140,7 +141,7 @@ def spoken(
     below.plot(time, probabilities[:, -1], color="lightgrey", label="nothing new (blank)")
     best = probabilities.argmax(axis=1)
     said = (best != len(names)) & (best != np.append(len(names), best[:-1]))
-    for symbol in sorted({*best[said]}):
+    for symbol in np.flatnonzero(probabilities[:, :-1].max(axis=0) > 0.1):
         below.plot(time, probabilities[:, symbol], color=f"C{symbol % 10}")
     for step in steps[said]:
         style = {"color": f"C{best[step] % 10}", "ha": "center", "fontsize": 13, "weight": "bold"}
