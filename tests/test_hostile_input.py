@@ -70,6 +70,7 @@ def good(served, recipe, signature, batch=2):
     if signature == "stream":
         states = served[recipe]["initial_state"](batch_size=tf.constant(batch))
         if recipe == "speech_texts":
+            states["heard_samples"] = tf.zeros((batch, 100))
             return {"chunk": tf.zeros((batch, 1000)), "rate": tf.constant(8000), **states}
         text = recipe != "forecasting_stream"
         return {

@@ -18,7 +18,7 @@ from recipes.common.samples import syllables
 
 pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
 RANDOM = np.random.default_rng(0)
-QUICK = ["--epochs", "4", "--cell", "simple_rnn"]
+QUICK = ["--epochs", "3", "--cell", "simple_rnn"]
 SOUND = syllables.word(3, "ann", RANDOM)
 
 
@@ -311,7 +311,11 @@ def by_brute_force(logits):
 
 def test_loss_and_decoders_are_those_of_all_paths():
     logits = RANDOM.normal(size=(6, 5, 3)).astype("float32")
-    logits[0] = [0.4, 0.0, 0.5]  # a blank is the most probable at each step, and 0 is the text
+    logits[0] = 0.1 * logits[0] + [
+        0.4,
+        -1.0,
+        0.6,
+    ]  # a blank is the most probable at each step, and 0 is the text
     counts = np.array([5, 5, 4, 3, 2, 5], "int32")
     best, probabilities = ctc.beam_search(logits, counts, beam=60)
     greedy, _ = ctc.greedy(tf.constant(logits), counts)
@@ -330,6 +334,8 @@ def test_loss_and_decoders_are_those_of_all_paths():
                 padded[0, : len(text)] = text
                 loss = ctc.loss(padded, tf.constant(logits[row : row + 1]), counts[row : row + 1])
                 assert loss[0].numpy() == pytest.approx(-np.log(expected[text]), rel=1e-4)
+    best, probabilities = ctc.beam_search(tf.zeros((0, 5, 3)), tf.zeros(0, tf.int32))
+    assert best[0].shape[0] == probabilities.shape[0] == 0
     assert differ  # else one decoder would do
 
 

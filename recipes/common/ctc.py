@@ -100,15 +100,18 @@ def beam_search(
 ) -> tuple[list[tf.RaggedTensor], tf.Tensor]:
     """(the numbers of the most probable texts, of each row the best, then the second best …;
     their probabilities, (batch, told)). Each row needs a step or more."""
+    # A row more: TensorFlow's refuses a batch of none.
+    by_step = tf.pad(tf.transpose(logits, [1, 0, 2]), [[0, 0], [0, 1], [0, 0]])
+    counts = tf.concat([counts, [1]], axis=0)
     found, logarithms = tf.nn.ctc_beam_search_decoder(
-        tf.transpose(logits, [1, 0, 2]), counts, beam_width=beam, top_paths=told
+        by_step, counts, beam_width=beam, top_paths=told
     )
-    rows = tf.shape(logits, tf.int64)[0]
+    rows = tf.shape(by_step, tf.int64)[1]
     numbers = [
-        tf.RaggedTensor.from_value_rowids(tf.cast(x.values, tf.int32), x.indices[:, 0], rows)
+        tf.RaggedTensor.from_value_rowids(tf.cast(x.values, tf.int32), x.indices[:, 0], rows)[:-1]
         for x in found
     ]
-    return numbers, tf.exp(logarithms)
+    return numbers, tf.exp(logarithms[:-1])
 
 
 def errors(truth: list[list[int]], found: tf.RaggedTensor) -> np.ndarray:
