@@ -26,6 +26,7 @@ RUNS = {
     "forecasting": SAMPLE,
     "word_embeddings": SAMPLE,
     "language_model": SAMPLE,
+    "speech": [*SAMPLE, "--strings"],
     "gradient_flow": ["--steps", "1500", "--lengths", "50", "--pauses", "20"],
     "compare_cells": [],
 }
@@ -33,6 +34,7 @@ COPIED = {
     "forecasting": ["forecast.png"],
     "word_embeddings": ["similarities.png", "map.png"],
     "language_model": ["units.png"],
+    "speech": ["spikes.png"],
     "gradient_flow": ["gradient_flow.png"],
     "compare_cells": ["cells.png"],
 }
@@ -45,7 +47,7 @@ def main() -> None:
     runs = parser.parse_args().runs
     for recipe, arguments in RUNS.items():
         command = [sys.executable, REPOSITORY / f"recipes/{recipe}.py", *arguments]
-        exported = ["--saved-models", runs / "saved_models"] if arguments is SAMPLE else []
+        exported = ["--saved-models", runs / "saved_models"] if SAMPLE[0] in arguments else []
         subprocess.run([*command, "--output", runs / recipe, *exported], check=True)
     for recipe, names in COPIED.items():
         for name in names:

@@ -6,11 +6,15 @@
     python serving/client.py forecasting window.csv
     python serving/client.py sentiment --stream < review.txt
     python serving/client.py translation "Ein Hund läuft." --as-written
+    python serving/client.py speech --wav recording.wav
+    python serving/client.py speech --wav recording.wav --stream
 
 A signature that takes words apart from each other, such as `words` or `analogies`, needs
 --split. With --stream the model reads line after line from standard input, and after each says what
 it thinks so far; with --as-written it shows a translation growing, a piece of a word at a time. The
-server keeps nothing: the state of the recurrence goes back and forth.
+server keeps nothing: the state of the recurrence goes back and forth. Of a WAV file it sends the
+samples, with --stream a tenth of a second at a time; --microphone sends what is heard now (pip
+install sounddevice).
 Over REST it needs nothing but Python; over gRPC, tensorflow-serving-api.
 """
 
@@ -22,6 +26,7 @@ import urllib.parse
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import sounds
 import text
 
 MOST_WRITTEN = 500  # pieces of words
@@ -167,6 +172,18 @@ def show_as_written(ask: Callable, sentences: list[str]) -> None:
         print("" if ended else " …")
 
 
+def listen(ask: Callable, chunks: Iterable[list[float]], rate: int) -> None:
+    """Shows what has been heard so far, whenever that has changed."""
+    state, said = ask("initial_state", {"batch_size": 1}), ""
+    for chunk in chunks:
+        answer = ask("stream", {"chunk": [chunk], "rate": rate, **state})
+        state = {name: answer[name] for name in state}
+        if state["heard_text"][0] != said:
+            said = state["heard_text"][0]
+            said = said.decode() if isinstance(said, bytes) else said
+            print(said, flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -178,13 +195,18 @@ def main() -> None:
     parser.add_argument("--split", action="store_true", help="texts are split into words at spaces")
     parser.add_argument("--stream", action="store_true", help="read one text line after line")
     parser.add_argument("--as-written", action="store_true", help="show a translation growing")
+    parser.add_argument("--wav", type=Path, metavar="FILE", help="a recording, of 16 bits")
+    parser.add_argument("--microphone", action="store_true", help="listen, until Ctrl-C")
     parser.add_argument("--grpc", action="store_true", help="gRPC in place of REST")
     parser.add_argument("--host", default="localhost")
     parser.add_argument("--port", type=int, help="default: 8501, for gRPC 8500")
     parser.add_argument("--timeout", type=float, default=10, help="seconds; default: 10")
     args = parser.parse_args()
-    if args.stream == bool(args.inputs):
-        parser.error("give texts, a CSV file, or --stream")
+    sound = args.wav or args.microphone
+    if (args.wav and args.microphone) or (sound and args.inputs):
+        parser.error("give one of texts, --wav and --microphone")
+    if not sound and args.stream == bool(args.inputs):
+        parser.error("give texts, a CSV file, --wav FILE, --microphone, or --stream")
     if args.stream and (args.split or args.signature != default):
         parser.error("--stream has signatures of its own")
     if args.as_written and (args.stream or args.split or args.signature != default):
@@ -196,6 +218,14 @@ def main() -> None:
     def ask(signature, inputs):
         return server.ask(args.model, signature, inputs)
 
+    if args.microphone:
+        return listen(ask, sounds.microphone(sounds.RATE), sounds.RATE)
+    if args.wav:
+        samples, rate = sounds.read(args.wav)
+        if args.stream:
+            return listen(ask, sounds.pieces(samples, rate), rate)
+        inputs = {"samples": [samples], "lengths": [len(samples)], "rate": rate}
+        return text.show([str(args.wav)], ask(args.signature, inputs))
     if args.stream:
         return stream(ask, sys.stdin)
     if args.as_written:

@@ -2,10 +2,13 @@
 
 import numpy as np
 
-from recipes import forecasting, language_model, pos_tagging, sentiment
+from recipes import forecasting, language_model, pos_tagging, sentiment, speech
 from recipes.common import (
+    ctc,
     forecasting_stream,
     publishing,
+    recordings,
+    speech_export,
     text_export,
     vector_tables,
     word_search,
@@ -55,6 +58,18 @@ def writer(folder):
     return publishing.publish(model, folder, served)
 
 
+def listener(folder, of_texts):
+    train = recordings.sample(0, each=1)
+    if of_texts:
+        symbols = ctc.Symbols(["no", "yes"], " ")
+        model = speech.build_for_texts(train, symbols, "gru", units=8)
+        served = speech_export.text_signatures(model, symbols, train[0].samples, speech.RATE)
+    else:
+        model = speech.build(train, ["no", "yes"], "gru", units=8)
+        served = speech_export.word_signatures(model, ["no", "yes"], train[0].samples, speech.RATE)
+    return publishing.publish(model, folder, served)
+
+
 EXPORTS = {
     "pos_tagging": tagger,
     "sentiment": lambda folder: classifier(folder, False),
@@ -62,6 +77,8 @@ EXPORTS = {
     "forecasting": lambda folder: forecaster(folder, False),
     "forecasting_stream": lambda folder: forecaster(folder, True),
     "language_model": writer,
+    "speech": lambda folder: listener(folder, False),
+    "speech_texts": lambda folder: listener(folder, True),
     "word_embeddings": lambda folder: vectors(folder, False),
     "word_embeddings_ngrams": lambda folder: vectors(folder, True),
 }

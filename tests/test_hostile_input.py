@@ -29,6 +29,8 @@ SIGNATURES = [
     ("forecasting_stream", "serving_default"),
     ("forecasting_stream", "stream"),
     ("forecasting_stream", "initial_state"),
+    ("speech", "serving_default"),
+    *[("speech_texts", signature) for signature in ("serving_default", "stream", "initial_state")],
     *[
         ("language_model", signature)
         for signature in ("serving_default", "generate", "stream", "initial_state")
@@ -67,11 +69,17 @@ def good(served, recipe, signature, batch=2):
         return {"words": tf.fill([batch, 2], "saw")}
     if signature == "stream":
         states = served[recipe]["initial_state"](batch_size=tf.constant(batch))
+        if recipe == "speech_texts":
+            states["heard_samples"] = tf.zeros((batch, 100))
+            return {"chunk": tf.zeros((batch, 1000)), "rate": tf.constant(8000), **states}
         text = recipe != "forecasting_stream"
         return {
             "chunk": tf.fill([batch], "so goo") if text else tf.ones((batch, 5, 3)),
             **states,
         }
+    if recipe.startswith("speech"):
+        lengths = tf.fill([batch], 900)
+        return {"samples": tf.zeros((batch, 1000)), "lengths": lengths, "rate": tf.constant(8000)}
     if recipe == "language_model":
         return {"texts": tf.fill([batch], "I saw a saw .")}
     if recipe.startswith("forecasting"):
@@ -153,7 +161,9 @@ def test_what_overflows_is_no_silent_nan(served):
     refused(served["forecasting_stream"]["stream"], {**inputs, "chunk": chunk}, "chunk")
 
 
-@pytest.mark.parametrize("recipe", ["sentiment_stream", "forecasting_stream", "language_model"])
+@pytest.mark.parametrize(
+    "recipe", ["sentiment_stream", "forecasting_stream", "language_model", "speech_texts"]
+)
 def test_a_batch_of_states_has_a_sensible_size(served, recipe):
     for batch in (-1, -(2**31), 2**31 - 1):
         refused(served[recipe]["initial_state"], {"batch_size": tf.constant(batch)}, "batch_size")

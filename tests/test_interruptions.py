@@ -18,6 +18,7 @@ RUNS = {
     "pos_tagging": ["--cell", "simple_rnn"],
     "sentiment": ["--cell", "simple_rnn"],
     "translation": ["--cell", "simple_rnn"],
+    "speech": ["--cell", "simple_rnn", "--strings"],
     "word_embeddings": ["--dimension", "20"],
 }
 TO_THE_END = ["forecasting", "language_model"]  # others have their own tests of a whole run

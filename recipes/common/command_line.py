@@ -204,3 +204,11 @@ def file(text: str) -> Path:
     if not path.is_file():
         raise argparse.ArgumentTypeError(f"there is no file {path}")
     return path
+
+
+def file_or_folder(text: str) -> Path:
+    """An argument that must be a folder, or a file, that is there."""
+    path = Path(text)
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"there is no folder or file {path}")
+    return path

@@ -116,6 +116,42 @@ def confusion(path: Path, matrix: np.ndarray, names: list[str], title: str) -> N
     _save(figure, path)
 
 
+def spoken(
+    path: Path,
+    energies: np.ndarray,
+    probabilities: np.ndarray,
+    seconds: float,
+    names: list[str],
+    title: str,
+) -> None:
+    """A spectrogram, below it how probable each symbol is at each step, and those that are the
+    most probable.
+
+    Args:
+        energies: (frames, bands).
+        probabilities: (steps, symbols + 1), the blank's last.
+        seconds: From one step to the next.
+        names: Of the symbols.
+    """
+    steps = np.arange(len(probabilities))
+    time = steps * seconds
+    figure, (above, below) = plt.subplots(2, 1, figsize=(10, 5), sharex=True)
+    width = len(probabilities) * seconds
+    above.imshow(energies.T, origin="lower", aspect="auto", extent=(0, width, 0, energies.shape[1]))
+    above.set(ylabel="mel band", title=title)
+    below.plot(time, probabilities[:, -1], color="lightgrey", label="nothing new (blank)")
+    best = probabilities.argmax(axis=1)
+    said = (best != len(names)) & (best != np.append(len(names), best[:-1]))
+    for symbol in np.flatnonzero(probabilities[:, :-1].max(axis=0) > 0.1):
+        below.plot(time, probabilities[:, symbol], color=f"C{symbol % 10}")
+    for step in steps[said]:
+        style = {"color": f"C{best[step] % 10}", "ha": "center", "fontsize": 13, "weight": "bold"}
+        below.text(time[step], 1.06, names[best[step]], **style)
+    below.set(xlabel="seconds", ylabel="probability", ylim=(0, 1.25), xlim=(0, width))
+    below.legend(loc="center right")
+    _save(figure, path)
+
+
 def forecast(
     path: Path,
     past: np.ndarray,

@@ -1,0 +1,81 @@
+"""The front end: raw samples to what the recurrence reads at each step, as one Keras layer.
+
+    X_t(k) = Σ_n w(n) x(tH + n) exp(−2πikn/N)    frame t: 25 ms from sample tH on, w a Hann window
+    E_t(m) = log(ε + Σ_k M(m, k) |X_t(k)|²)      M(m): triangles over frequency, all of one width
+                                                 in mel(f) = 1127 ln(1 + f/700)
+    x_t    = (E − μ) / σ                         of each band, over the training data
+
+A frame starts each H samples, 10 ms; a step is `stack` frames side by side, so that the
+recurrence has fewer steps to make. A step is made once all its samples are there: a stream
+keeps those from the next step's first sample on, its tail, and the steps are those of the
+whole, however it was cut.
+"""
+
+from collections.abc import Iterable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+QUIET = 1e-5  # ε: about the power of the noise that 16 bits and a quiet room leave
+
+
+class LogMel(keras.layers.Layer):
+    """(batch, samples) from −1 to 1 in, (batch, steps, stack · bands) out; float32.
+
+    Given `lengths`, too, how many samples of each row count, the second output is (batch, steps)
+    booleans: which steps are made of these.
+
+    Args:
+        rate: Samples a second.
+        bands: How many mel bands, from 60 Hz to 95% of half the rate.
+        stack: Frames a step.
+    """
+
+    def __init__(self, rate: int = 8000, bands: int = 40, stack: int = 3, **kwargs):
+        super().__init__(**kwargs)
+        self.rate, self.bands, self.stack = rate, bands, stack
+        self.window, self.hop = rate // 40, rate // 100
+        self.step = stack * self.hop  # samples from one step to the next …
+        self.needed = self.window + self.step - self.hop  # … and that one is made of
+        self.size = stack * bands
+        self.mean = self.add_weight((self.bands,), "zeros", trainable=False, name="mean")
+        self.std = self.add_weight((self.bands,), "ones", trainable=False, name="std")
+
+    def adapt(self, recordings: Iterable[np.ndarray]) -> None:
+        """Sets mean and standard deviation of each band from (samples,) arrays."""
+        energies = tf.function(self.energies, [tf.TensorSpec([None, None])])
+        found = [energies(x[None]).numpy()[0] for x in recordings if len(x) >= self.needed]
+        found = np.concatenate(found)
+        self.mean.assign(found.mean(axis=0))
+        self.std.assign(found.std(axis=0) + 1e-3)
+
+    def steps(self, samples: tf.Tensor) -> tf.Tensor:
+        """How many steps so many samples make."""
+        return tf.maximum((samples - self.needed) // self.step + 1, 0)
+
+    def split_off_tail(self, samples: tf.Tensor) -> tf.Tensor:
+        """(batch, samples) to those from which the next step, not complete yet, is made."""
+        return samples[:, self.steps(tf.shape(samples)[1]) * self.step :]
+
+    def energies(self, samples: tf.Tensor) -> tf.Tensor:
+        """The E of the equations, (batch, frames, bands); only frames that fill steps."""
+        used = self.steps(tf.shape(samples)[1]) * self.step + self.window
+        samples = tf.pad(samples, [[0, 0], [0, self.needed]])[:, :used]  # for a frame more: the
+        spectrum = tf.signal.stft(samples, self.window, self.hop)[:, :-1]  # FFT takes no zero
+        power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
+        weights = tf.signal.linear_to_mel_weight_matrix(
+            self.bands, spectrum.shape[-1], self.rate, 60.0, 0.475 * self.rate
+        )
+        return tf.math.log(QUIET + power @ weights)
+
+    def call(self, samples, lengths=None):
+        frames = (self.energies(samples) - self.mean) / self.std
+        steps = self.steps(tf.shape(samples)[1])
+        sizes = (tf.shape(samples)[0], steps, self.size)
+        x = tf.ensure_shape(tf.reshape(frames, sizes), (None, None, self.size))
+        return x if lengths is None else (x, tf.sequence_mask(self.steps(lengths), steps))
+
+    def compute_output_spec(self, samples, lengths=None):
+        x = keras.KerasTensor((samples.shape[0], None, self.size))
+        return x if lengths is None else (x, keras.KerasTensor(x.shape[:2], "bool"))

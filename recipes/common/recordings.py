@@ -1,0 +1,222 @@
+"""Recordings of words and who said them: from TFDS, a folder of sounds, or a table that names them.
+
+Whatever their rate and channels, they come out mono, at one rate, as float32 from −1 to 1.
+"""
+
+import argparse
+import csv
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import scipy.signal
+
+from recipes.common import check_data, prepared_data
+from recipes.common.samples import syllables
+
+SOUNDS = (".wav", ".flac")
+SHORTEST, LONGEST = 0.05, 30.0  # seconds of a recording
+
+
+class Recording(NamedTuple):
+    samples: np.ndarray
+    text: str
+    speaker: str
+    name: str  # of its file
+
+
+Parts = dict[str, list[Recording]]
+
+
+# --- Where they come from ----------------------------------------------------------------------
+
+
+def spoken_digits() -> list[Recording]:
+    """FSDD: 2,500 digits of five speakers, 8 kHz; "7_theo_12" is the 12th 7 of theo."""
+    splits, _ = prepared_data.load("spoken_digit")
+    found = []
+    for example in splits["train"].as_numpy_iterator():
+        name = example["audio/filename"].decode().removesuffix(".wav")
+        digit, speaker, number = name.split("_")
+        samples = example["audio"].astype("float32") / 2**15
+        found.append((int(number), name, Recording(samples, digit, speaker, name)))
+    return [recording for *_, recording in sorted(found, key=lambda x: x[:2])]
+
+
+def sample(seed: int, each: int = 12) -> list[Recording]:
+    """Built-in ones: `each` of ten numbers by five speakers."""
+    random = np.random.default_rng(seed)
+    return [
+        Recording(syllables.word(n, speaker, random), str(n), speaker, f"{n}_{speaker}_{k}")
+        for speaker in syllables.SPEAKERS
+        for n in range(10)
+        for k in range(each)
+    ]
+
+
+def from_folder(folder: Path, rate: int) -> list[Recording]:
+    """WORD/FILE.wav or .flac, the layout of Speech Commands; a file's name up to "_nohash_", or
+    else to its first "_", is its speaker. Folders that start with "_" hold no words.
+
+    Raises:
+        SystemExit: If there are no sounds, or one can't be used; the message names it.
+    """
+    files = sorted(p for p in folder.glob("*/*") if p.suffix.lower() in SOUNDS)
+    files = [path for path in files if not path.parent.name.startswith(("_", "."))]
+    if not files:
+        raise SystemExit(
+            f"--data: {folder} holds no WORD/FILE.wav or WORD/FILE.flac: give a folder with a "
+            "folder of recordings for each word, or a CSV file with the columns path, text."
+        )
+    check_data.classes((path.parent.name for path in files), str(folder), least=3)
+    return [
+        Recording(read(path, rate), path.parent.name, path.stem.split("_")[0],
+                  f"{path.parent.name}/{path.name}")
+        for path in files
+    ]  # fmt: skip
+
+
+def from_table(path: Path, rate: int) -> list[Recording]:
+    """A CSV file with the columns path (beside it, or absolute) and text, and maybe speaker."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or not {"path", "text"} <= rows[0].keys():
+        raise SystemExit(f"--data: {path} needs the columns path and text (and maybe speaker).")
+    found = []
+    for line, row in enumerate(rows, 2):
+        text = " ".join((row["text"] or "").split())
+        if not text:
+            raise SystemExit(f"--data: {path}, line {line}: there is no text.")
+        samples = read(path.parent / row["path"], rate)
+        found.append(Recording(samples, text, row.get("speaker") or "", row["path"]))
+    return found
+
+
+def read(path: Path, rate: int) -> np.ndarray:
+    """The samples of a sound file: the mean of its channels, at `rate`.
+
+    Raises:
+        SystemExit: If it is no sound, too short or too long, or silent; the message says so.
+    """
+    import soundfile  # here: only who has sound files needs it
+
+    try:
+        info = soundfile.info(path)
+        if info.duration > LONGEST:
+            raise SystemExit(
+                f"{path} is {info.duration:.0f} seconds long, and {LONGEST:g} are the most that "
+                "is trained on: cut it into pieces."
+            )
+        samples, found = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, RuntimeError) as error:
+        raise SystemExit(f"{path} can't be read as a sound: {error}") from None
+    samples = resampled(samples.mean(axis=1), found, rate)
+    if len(samples) < SHORTEST * rate:
+        raise SystemExit(f"{path} is shorter than {SHORTEST} seconds: take it out.")
+    if not np.isfinite(samples).all() or np.ptp(samples) == 0:
+        raise SystemExit(f"{path} is silent, or not of finite numbers: take it out.")
+    return samples.clip(-1, 1)
+
+
+def resampled(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
+    """(samples,) at `rate`, to `to`."""
+    common = math.gcd(rate, to)
+    found = scipy.signal.resample_poly(samples, to // common, rate // common)
+    return found.astype("float32")
+
+
+# --- Three parts -------------------------------------------------------------------------------
+
+
+def by_speaker(found: list[Recording], test: str | None) -> Parts:
+    """One speaker to test on, the next one, in alphabetical order, to validate, others to train."""
+    speakers = sorted({recording.speaker for recording in found})
+    if len(speakers) < 3:
+        raise SystemExit(
+            f"The speakers are {speakers}: three are needed to train, validate and test on others. "
+            "--split shared has all of them in each part."
+        )
+    test = test or speakers[-1]
+    if test not in speakers:
+        raise SystemExit(f"--test-speaker: there is no {test!r}, but {', '.join(speakers)}.")
+    validation = speakers[(speakers.index(test) + 1) % len(speakers)]
+    part = {test: "test", validation: "validation"}
+    return parts(found, [part.get(recording.speaker, "train") for recording in found])
+
+
+def by_many_speakers(found: list[Recording], seed: int) -> Parts:
+    """A tenth of the speakers, drawn, to test on, as many others to validate."""
+    speakers = sorted({recording.speaker for recording in found})
+    speakers = np.random.default_rng(seed).permutation(speakers)
+    count = max(1, len(speakers) // 10)
+    part = dict.fromkeys(speakers[:count], "test")
+    part |= dict.fromkeys(speakers[count : 2 * count], "validation")
+    return parts(found, [part.get(recording.speaker, "train") for recording in found])
+
+
+def shared(found: list[Recording], group: Callable, seed: int | None) -> Parts:
+    """Of each group a tenth, one at least, to test on, as many to validate.
+
+    Args:
+        group: Of a recording, its group's key.
+        seed: Draws them; None takes the first ones.
+    """
+    groups = {}
+    for i, recording in enumerate(found):
+        groups.setdefault(group(recording), []).append(i)
+    names, random = ["train"] * len(found), np.random.default_rng(seed)
+    for group in groups.values():
+        order = group if seed is None else random.permutation(group)
+        count = max(1, len(group) // 10)
+        for i in order[:count]:
+            names[i] = "test"
+        for i in order[count : 2 * count]:
+            names[i] = "validation"
+    return parts(found, names)
+
+
+def listed(found: list[Recording], folder: Path) -> Parts | None:
+    """As the folder's testing_list.txt and validation_list.txt say, where it has both."""
+    files = {"test": folder / "testing_list.txt", "validation": folder / "validation_list.txt"}
+    if not all(file.is_file() for file in files.values()):
+        return None
+    part = {name: which for which, file in files.items() for name in file.read_text().split()}
+    return parts(found, [part.get(recording.name, "train") for recording in found])
+
+
+def parts(found: list[Recording], names: list[str]) -> Parts:
+    """The recordings by the names of their parts.
+
+    Raises:
+        SystemExit: If a part is empty.
+    """
+    split = {"train": [], "validation": [], "test": []}
+    for recording, name in zip(found, names):
+        split[name].append(recording)
+    empty = [name for name, part in split.items() if not part]
+    if empty:
+        raise SystemExit(
+            f"Of {len(found)} recordings none is left for {', '.join(empty)}: add more."
+        )
+    return split
+
+
+def load(args: argparse.Namespace, rate: int) -> Parts:
+    """The three parts of what `args` asks for: `dataset` or `data`, `split`, `test_speaker`."""
+    if args.data and args.data.is_file():
+        found = from_table(args.data, rate)
+        if len({recording.speaker for recording in found}) >= 10:
+            return by_many_speakers(found, args.seed)
+        return shared(found, lambda _: 0, args.seed)
+    if args.data:
+        found = from_folder(args.data, rate)
+        named = all("_nohash_" in recording.name for recording in found)
+        if named and len({recording.speaker for recording in found}) >= 10:
+            return listed(found, args.data) or by_many_speakers(found, args.seed)
+        return listed(found, args.data) or shared(found, lambda r: r.text, args.seed)
+    found = sample(args.seed) if args.dataset == "sample" else spoken_digits()
+    if args.split == "shared":
+        return shared(found, lambda r: (r.speaker, r.text), None)
+    return by_speaker(found, args.test_speaker)

@@ -1,0 +1,97 @@
+"""What training makes of recordings: other speeds, levels, noises and silences; less of them."""
+
+import keras
+import numpy as np
+import scipy.fft
+import tensorflow as tf
+from keras import ops
+
+
+def speed(x: np.ndarray, factor: float) -> np.ndarray:
+    """`x` so many times as fast, and as high: another speaker, to the ear (Ko et al. 2015)."""
+    return np.interp(np.arange(0, len(x) - 1, factor), np.arange(len(x)), x).astype("float32")
+
+
+def decibels(x: np.ndarray) -> float:
+    """The level of what isn't silence: of the louder half of 10 ms pieces; 0 for a square wave."""
+    pieces = x[: len(x) // 80 * 80].reshape(-1, 80) if len(x) >= 80 else x[None]
+    powers = np.sort(np.mean(np.square(pieces, dtype="float64"), axis=1))
+    return 10 * np.log10(powers[len(powers) // 2 :].mean() + 1e-12)
+
+
+def noise(length: int, colour: float, random: np.random.Generator) -> np.ndarray:
+    """Noise of power 1 that falls with frequency as 1/f^colour: 0 is white, 1 pink, 2 brown."""
+    size = scipy.fft.next_fast_len(max(length, 1), real=True)
+    spectrum = np.fft.rfft(random.normal(size=size))
+    spectrum *= np.maximum(np.arange(len(spectrum)), 0.01 * len(spectrum)) ** (-colour / 2)
+    found = np.fft.irfft(spectrum, size)[:length]
+    return found / np.sqrt(np.mean(found**2) + 1e-12)
+
+
+def joined(
+    words: list[np.ndarray],
+    pauses: np.ndarray,
+    levels: np.ndarray,
+    above_noise: float | None,
+    colour: float,
+    random: np.random.Generator,
+) -> np.ndarray:
+    """One recording of several words.
+
+    Args:
+        words: Samples of each.
+        pauses: Samples before, between and after them; one more than words.
+        levels: Of each word, in decibels of full scale.
+        above_noise: Decibels from the noise up to the words' mean level; None: no noise.
+        colour: Of the noise.
+    """
+    pieces = [np.zeros(pauses[0])]
+    for word, pause, level in zip(words, pauses[1:], levels):
+        pieces += [word * 10 ** ((level - decibels(word)) / 20), np.zeros(pause)]
+    x = np.concatenate(pieces)
+    if above_noise is not None:
+        loud = 10 ** ((np.mean(levels) - above_noise) / 20)
+        x += loud * noise(len(x), colour, random)
+    return np.clip(x, -1, 1).astype("float32")
+
+
+def varied(words: list[np.ndarray], random: np.random.Generator, rate: int) -> np.ndarray:
+    """`joined`, at a drawn speed, with drawn pauses, levels and noise."""
+    factor = random.uniform(0.78, 1.28)
+    words = [speed(word, factor * random.uniform(0.95, 1.05)) for word in words]
+    pauses = (random.uniform(0, 0.2, len(words) + 1) * rate).astype(int)
+    level = random.uniform(-40, -10) + random.uniform(-3, 3, len(words))
+    above_noise = random.uniform(5, 60)
+    return joined(words, pauses, level, above_noise, random.uniform(0, 2), random)
+
+
+class SpecAugment(keras.layers.Layer):
+    """In training, a strip of bands and a strip of steps of each spectrogram are left out, made
+    the mean, which is 0 (Park et al. 2019).
+
+    Args:
+        bands: Of a frame; a step may have several frames.
+        widest: The most of each axis that is left out.
+    """
+
+    def __init__(self, bands: int, widest: float = 0.25, **kwargs):
+        super().__init__(**kwargs)
+        self.bands, self.widest = bands, widest
+        self.seeds = keras.random.SeedGenerator()
+
+    def call(self, x, training=False):
+        if not training:
+            return x
+        steps, size = ops.shape(x)[1], x.shape[-1]
+        kept = self.strip(x, steps)[:, :, None]
+        bands = tf.tile(self.strip(x, self.bands), [1, size // self.bands])[:, None]
+        return x * kept * bands
+
+    def strip(self, x, length):
+        """(batch, length) of 0 inside a strip, else 1."""
+        drawn = keras.random.uniform((ops.shape(x)[0], 2), seed=self.seeds)
+        length = ops.cast(length, "float32")
+        width = drawn[:, :1] * self.widest * length
+        start = drawn[:, 1:] * (length - width)
+        place = tf.range(length)[None]
+        return 1.0 - tf.cast((place >= start) & (place < start + width), tf.float32)

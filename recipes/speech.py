@@ -1,0 +1,331 @@
+"""Speech: what a recording says, from its samples.
+
+    python recipes/speech.py                             # which digit it is; data from TFDS
+    python recipes/speech.py --test-speaker theo         # trained on others, tested on him
+    python recipes/speech.py --split shared              # every speaker in training and test
+    python recipes/speech.py --strings                   # strings of digits, as they are spoken
+    python recipes/speech.py --data speech_commands      # a folder of recordings for each word
+    python recipes/speech.py --data spoken.csv           # whole texts, letter by letter
+    python recipes/speech.py --dataset sample            # built-in voices, no download
+
+A front end in the graph makes a log-mel spectrum of each 10 milliseconds
+(recipes/common/log_mel.py). For one word a recording, recurrent layers read it from both ends, and
+the word is told from the mean and the maximum of what they say over time.
+
+For texts they look back only, and say at each step which symbol has just been spoken, or none
+(--strings, or a table of texts). When each was spoken, nobody tells them: connectionist temporal
+classification adds up all possibilities (Graves et al. 2006; recipes/common/ctc.py). Such a model
+also answers while someone is still speaking.
+
+Five speakers are few. In training a recording is now faster, now slower, louder or less, between
+other silences and in other noise, and parts of its spectrum are left out (SpecAugment, Park et
+al. 2019). Who is tested on is in no other part; another speaker validates.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from anywhere
+
+from recipes.common import command_line
+
+EPOCHS = {"spoken_digit": 30, "sample": 12}
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = command_line.parser("speech", __doc__, EPOCHS, "gru", other=30)
+    add = parser.add_argument
+    add("--data", type=command_line.file_or_folder, metavar="PATH", help="a folder of WAV or FLAC "
+        "files for each word, or a CSV file with the columns path and text (and maybe speaker)"
+    )  # fmt: skip
+    add("--strings", action="store_true", help="learn strings of words, joined from recordings")
+    add("--split", choices=("speakers", "shared"), help="who is tested on is heard in training, "
+        "too (shared), or not; default: speakers")  # fmt: skip
+    add("--test-speaker", metavar="NAME", help="default: the last one")
+    args = command_line.parse(parser, argv)
+    table = args.data and args.data.is_file()
+    if args.data and (args.split or args.test_speaker):
+        parser.error("--split and --test-speaker are of the known datasets, not of --data")
+    if args.split == "shared" and args.test_speaker:
+        parser.error("--split shared tests on all speakers: leave out --test-speaker")
+    if table and args.strings:
+        parser.error("--strings joins words of a folder; a table's texts are read as they are")
+    args.split = args.split or "speakers"
+    args.texts = bool(table or args.strings)
+    return args
+
+
+if __name__ == "__main__":
+    ARGS = command_line.start(arguments)  # before what takes seconds to import
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+from sklearn.metrics import confusion_matrix
+
+import layers
+from recipes.common import (
+    ctc,
+    pictures,
+    publishing,
+    recordings,
+    speech_export,
+    training,
+    voice_level,
+    word_strings,
+)
+from recipes.common import sound_augmentation as augmentation
+from recipes.common.cells import CELLS
+from recipes.common.ctc import Symbols
+from recipes.common.log_mel import LogMel
+from recipes.common.recordings import Recording
+
+RATE = 8000  # that all is brought to
+BANDS = 40  # of the spectrum
+BATCH = 16
+HEARD = {"samples": tf.TensorSpec([None, None]), "lengths": tf.TensorSpec([None], tf.int32)}
+
+
+# --- Data: recordings, and the number of the word, or the numbers of the text, of each ----------
+
+
+def batches(data: list[Recording], words: list[str], vary: bool) -> tf.data.Dataset:
+    """Batches of ({"samples": padded with 0, "lengths": before that}, the words' numbers)."""
+
+    def each(random):
+        for i in random.permutation(len(data)) if vary else range(len(data)):
+            yield [data[i].samples], words.index(data[i].text)
+
+    return batched(each, tf.TensorSpec([], tf.int32), len(data), vary)
+
+
+def text_batches(data: list[Recording], symbols: Symbols, vary: bool) -> tf.data.Dataset:
+    """Batches of (samples and lengths, the numbers of the texts, padded)."""
+
+    def each(random):
+        for i in random.permutation(len(data)) if vary else range(len(data)):
+            yield [data[i].samples], symbols.numbers(data[i].text)
+
+    return batched(each, tf.TensorSpec([None], tf.int32), len(data), vary)
+
+
+def string_batches(data: list[Recording], symbols: Symbols) -> tf.data.Dataset:
+    """The same, of as many strings as recordings, drawn anew in each epoch."""
+    speakers = word_strings.of_speakers(data)
+
+    def each(random):
+        for _ in range(len(data)):
+            words = random.integers(1, word_strings.MOST + 1)
+            pieces, text = word_strings.drawn(speakers, words, symbols.separator, random)
+            yield pieces, symbols.numbers(text)
+
+    return batched(each, tf.TensorSpec([None], tf.int32), len(data), vary=True)
+
+
+def batched(each: Callable, target: tf.TensorSpec, count: int, vary: bool) -> tf.data.Dataset:
+    """Batches of what `each`, given a generator of random numbers, yields `count` times: the
+    samples of one or more words that follow each other, and the target."""
+
+    def prepared():
+        random = np.random.default_rng(np.random.randint(2**31))  # goes on with training.seed's
+        for pieces, number in each(random):
+            x = augmentation.varied(pieces, random, RATE) if vary else np.concatenate(pieces)
+            yield {"samples": x, "lengths": len(x)}, number
+
+    specs = {"samples": tf.TensorSpec([None]), "lengths": tf.TensorSpec([], tf.int32)}, target
+    found = tf.data.Dataset.from_generator(prepared, output_signature=specs)
+    padding = {"samples": 0.0, "lengths": 0}, ctc.PADDING
+    found = found.padded_batch(BATCH, padding_values=padding)
+    return found.apply(tf.data.experimental.assert_cardinality(-(-count // BATCH))).prefetch(2)
+
+
+# --- Model: samples in, a logit for each word, or at each step for each symbol, out ------------
+
+
+def front_end(train: list[Recording]) -> tuple[dict, tuple]:
+    """(the inputs, (what is heard at each step, which steps are real))."""
+    samples = keras.Input((None,), name="samples")
+    lengths = keras.Input((), dtype="int32", name="lengths")
+    hear = LogMel(RATE, BANDS, name="log_mel")
+    hear.adapt([recording.samples for recording in train[:: 1 + len(train) // 300]])
+    # Nothing at all makes a step, too.
+    x, real = hear(ops.pad(samples, [[0, 0], [0, hear.needed]]), ops.maximum(lengths, hear.needed))
+    return {"samples": samples, "lengths": lengths}, (x, real)
+
+
+def build(train: list[Recording], words: list[str], cell: str, units: int = 64) -> keras.Model:
+    inputs, (x, mask) = front_end(train)
+    real = ops.expand_dims(mask, -1)
+    loud = ops.where(real, ops.mean(x, axis=-1, keepdims=True), -1e9)
+    x -= ops.max(loud, axis=1, keepdims=True)  # a whisper and a shout are alike
+    x = augmentation.SpecAugment(BANDS, name="spec_augment")(x)
+    for depth in (1, 2):
+        recurrent = CELLS[cell](units, return_sequences=True)
+        x = layers.Bidirectional(recurrent, name=f"read_{depth}")(x, mask=mask)
+        x = keras.layers.Dropout(0.3)(x)
+    highest = ops.max(ops.where(real, x, -1.0), axis=1)
+    count = ops.sum(ops.cast(real, x.dtype), axis=1)
+    mean = ops.sum(ops.where(real, x, 0.0), axis=1) / count
+    x = keras.layers.Dropout(0.3)(ops.concatenate([highest, mean], axis=-1))
+    logits = keras.layers.Dense(len(words), name="words")(x)
+    return keras.Model(inputs, logits, name="speech")
+
+
+def build_for_texts(
+    train: list[Recording], symbols: Symbols, cell: str, units: int = 128
+) -> ctc.Transcriber:
+    inputs, (heard, real) = front_end(train)
+    heard = augmentation.SpecAugment(BANDS, name="spec_augment")(heard)
+    features = keras.Input((None, heard.shape[-1]), name="features")
+    x = voice_level.relative(features)
+    for depth in (1, 2):  # back only, so that it streams
+        x = CELLS[cell](units, return_sequences=True, name=f"read_{depth}")(x)
+        x = keras.layers.Dropout(0.3)(x)
+    logits = keras.layers.Dense(len(symbols.names) + 1, name="logits")(x)
+    network = keras.Model(features, logits, name="network")
+    counts = ops.sum(ops.cast(real, "int32"), axis=1)
+    return ctc.Transcriber(inputs, {"logits": network(heard), "counts": counts}, name="speech")
+
+
+def compile_model(model: keras.Model, steps: int) -> None:
+    """Sets the model up to be trained for `steps` batches."""
+    rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
+    optimizer = keras.optimizers.Adam(rate, clipnorm=1.0)
+    if isinstance(model, ctc.Transcriber):
+        model.compile(optimizer, jit_compile=False)
+        return
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, metrics=["accuracy"])
+
+
+# --- Evaluation ---------------------------------------------------------------------------------
+
+
+def evaluate(
+    model: keras.Model, data: list[Recording], words: list[str]
+) -> tuple[dict, np.ndarray]:
+    """(scores, the confusion matrix)."""
+    truth = [words.index(recording.text) for recording in data]
+    found = model.predict(batches(data, words, vary=False).map(lambda x, _: x), verbose=0)
+    matrix = confusion_matrix(truth, found.argmax(axis=-1), labels=range(len(words)))
+    return {"recordings": len(data), "accuracy": float(np.trace(matrix) / len(data))}, matrix
+
+
+def evaluate_texts(read: Callable, data: list[Recording], symbols: Symbols) -> dict:
+    """Wrong, missing and added symbols, as a share of those that were spoken."""
+    spoken, wrong = 0, {"greedy": [], "beam": []}
+    for x, truth in text_batches(data, symbols, vary=False):
+        found = read(x)
+        decoded = {"greedy": ctc.greedy(**found)[0], "beam": ctc.beam_search(**found)[0][0]}
+        truth = [[n for n in row if n != ctc.PADDING] for row in truth.numpy()]
+        spoken += sum(map(len, truth))
+        for name, numbers in decoded.items():
+            wrong[name] += [*ctc.errors(truth, numbers)]
+    rates = {name: sum(each) / spoken for name, each in wrong.items()}
+    return {
+        "texts": len(data),
+        "symbols": spoken,
+        "error_rate": rates["beam"],
+        "error_rate_greedy": rates["greedy"],
+        "wholly_right": wrong["beam"].count(0) / len(data),
+    }
+
+
+def evaluate_strings(read: Callable, data: list[Recording], symbols: Symbols) -> dict:
+    """By their length, and by decibels from the noise up to the words."""
+
+    def score(words, count, **noise):
+        strings = word_strings.fixed(data, words, count, symbols.separator, RATE, **noise)
+        return evaluate_texts(read, strings, symbols)
+
+    by_length = {n: score(n, 40) for n in range(1, word_strings.MOST + 1)}
+    by_noise = {f"{n} dB": score(4, 60, above_noise=n) for n in (30, 20, 10, 5, 0)}
+    spoken = sum(found["symbols"] for found in by_length.values())
+    mean = {
+        rate: sum(found[rate] * found["symbols"] for found in by_length.values()) / spoken
+        for rate in ("error_rate", "error_rate_greedy")
+    }
+    return {**mean, "by_length": by_length, "by_noise": by_noise}
+
+
+# --- Training and export ------------------------------------------------------------------------
+
+
+def learn_words(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras.Model, dict]:
+    """(the model, its signatures)."""
+    words = sorted({recording.text for recording in data["train"]})
+    train = batches(data["train"], words, vary=True).take(args.steps or -1)
+    model = build(data["train"], words, args.cell)
+    compile_model(model, args.epochs * len(train))
+    model.summary()
+    validation = batches(data["validation"], words, vary=False)
+    trained = training.fit(model, train, validation, args, best=("val_accuracy", "max"))
+    scores, _ = evaluate(model, data["validation"], words)
+    test, confusion = evaluate(model, data["test"], words)
+    training.write_metrics(args, trained, model, validation=scores, test=test)
+    pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
+    said = f"{test['accuracy']:.2%} of {test['recordings']} recordings"
+    title = f"{args.data.name if args.data else args.dataset}, {args.cell}: {said}"
+    pictures.confusion(args.output / "confusion.png", confusion, words, title)
+    print(f"Test: {said} are understood.")
+    return model, speech_export.word_signatures(model, words, data["test"][0].samples, RATE)
+
+
+def learn_texts(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras.Model, dict]:
+    """(the model, its signatures)."""
+    symbols = Symbols.of([r.text for r in data["train"]], letters=not args.strings)
+    if args.strings:
+        train = string_batches(data["train"], symbols)
+        lengths = range(1, word_strings.MOST + 1)
+        strings = [
+            word_strings.fixed(data["validation"], n, 12, symbols.separator, RATE) for n in lengths
+        ]
+        held_out = [string for each in strings for string in each]
+    else:
+        for part in data.values():
+            symbols.refuse_unknown(part)
+        train, held_out = text_batches(data["train"], symbols, vary=True), data["validation"]
+    train = train.take(args.steps or -1)
+    model = build_for_texts(data["train"], symbols, args.cell)
+    compile_model(model, args.epochs * len(train))
+    model.summary()
+    validation = text_batches(held_out, symbols, vary=False)
+    trained = training.fit(model, train, validation, args, best=("val_loss", "min"))
+    read = tf.function(model, [HEARD])  # traced once for any size
+    scores = evaluate_texts(read, held_out, symbols)
+    test = (evaluate_strings if args.strings else evaluate_texts)(read, data["test"], symbols)
+    training.write_metrics(args, trained, model, validation=scores, test=test)
+    pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
+    example = data["test"][0]
+    if args.strings:
+        (example,) = word_strings.fixed(data["test"], 5, 1, symbols.separator, RATE)
+    found = read({"samples": example.samples[None], "lengths": [len(example.samples)]})
+    searched = symbols.texts(ctc.beam_search(**found)[0][0]).numpy()[0].decode()
+    hear = model.get_layer("log_mel")
+    pictures.spoken(
+        args.output / "spikes.png",
+        hear.energies(example.samples[None])[0].numpy(),
+        tf.nn.softmax(found["logits"])[0].numpy(),
+        hear.step / RATE,
+        symbols.names,
+        f"“{example.text}”, by {example.speaker or example.name}; beam search: “{searched}”",
+    )
+    print(f"Test: {test['error_rate']:.2%} of symbols wrong, missing or added.")
+    served = speech_export.text_signatures(model, symbols, example.samples, RATE)
+    return model, served
+
+
+def main(args: argparse.Namespace) -> None:
+    training.seed(args)
+    data = recordings.load(args, RATE)
+    training.begin(args, data)
+    model, served = (learn_texts if args.texts else learn_words)(args, data)
+    version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)
+    print(f"Exported to {version}; pictures and metrics are in {args.output}.")
+
+
+if __name__ == "__main__":
+    command_line.run(main, ARGS)

@@ -1,0 +1,448 @@
+"""Speech: the front end against its equations, and each answer against one found another way."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import scipy.signal
+import tensorflow as tf
+from conftest import answered, portable_ops
+
+from recipes import speech
+from recipes.common import ctc, recordings, resampling, speech_export, voice_level, word_strings
+from recipes.common import sound_augmentation as augmentation
+from recipes.common.log_mel import QUIET, LogMel
+from recipes.common.recordings import Recording
+from recipes.common.samples import syllables
+
+pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
+RANDOM = np.random.default_rng(0)
+QUICK = ["--epochs", "3", "--cell", "simple_rnn"]
+SOUND = syllables.word(3, "ann", RANDOM)
+
+
+# --- The front end -----------------------------------------------------------------------------
+
+
+def log_mel_by_numpy(x, rate, bands, stack):
+    """The equations at the top of recipes/common/log_mel.py, one frame and band at a time."""
+    window, hop = rate // 40, rate // 100
+    size = 2 ** int(np.ceil(np.log2(window)))
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+    mel = lambda f: 1127 * np.log(1 + f / 700)  # noqa: E731
+    edges = np.linspace(mel(60), mel(0.475 * rate), bands + 2)
+    place = mel(np.arange(size // 2 + 1) * rate / size)
+    frames = []
+    for start in range(0, len(x) - window + 1, hop):
+        power = np.abs(np.fft.rfft(x[start : start + window] * hann, size)) ** 2
+        up, down = np.zeros((2, bands, len(place)))
+        for m in range(bands):
+            low, middle, high = edges[m : m + 3]
+            up[m] = (place - low) / (middle - low)
+            down[m] = (high - place) / (high - middle)
+        weights = np.maximum(0, np.minimum(up, down))
+        weights[:, 0] = 0
+        frames.append(np.log(QUIET + weights @ power))
+    steps = len(frames) // stack
+    return np.array(frames[: steps * stack]).reshape(steps, stack * bands)
+
+
+@pytest.mark.parametrize("rate, stack", [(8000, 3), (16000, 1)])
+def test_the_front_end_is_its_equations(rate, stack):
+    hear = LogMel(rate, bands=20, stack=stack)
+    expected = log_mel_by_numpy(SOUND.astype(float), rate, 20, stack)
+    found = hear(SOUND[None]).numpy()[0]
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    hear.adapt([SOUND])
+    found = hear(SOUND[None]).numpy().reshape(-1, 20)
+    np.testing.assert_allclose(found.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(found.std(0), 1, atol=0.02)
+
+
+def test_a_streams_steps_are_those_of_the_whole():
+    hear = LogMel(bands=20)
+    hear.adapt([SOUND])
+    whole = hear(SOUND[None]).numpy()
+    for size in (113, 240, 1000, len(SOUND)):
+        tail, steps = np.zeros((1, 0), "float32"), []
+        for start in range(0, len(SOUND), size):
+            heard = tf.concat([tail, SOUND[None, start : start + size]], axis=1)
+            steps.append(hear(heard))
+            tail = hear.split_off_tail(heard)
+            assert tail.shape[1] < hear.needed
+        np.testing.assert_allclose(tf.concat(steps, axis=1), whole, atol=1e-5)
+
+
+def test_steps_that_count_are_known():
+    hear = LogMel()
+    lengths = [0, 359, 360, 599, 600, 4000]
+    x, mask = hear(np.zeros((6, 4000), "float32"), np.array(lengths))
+    assert x.shape[:2] == mask.shape
+    for n, real in zip(lengths, mask.numpy()):
+        assert real.sum() == hear(np.zeros((1, n), "float32")).shape[1]
+
+
+# --- Rates -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [4000, 11025, 16000, 44100, 48000])
+def test_a_tone_is_the_same_tone_at_another_rate(rate):
+    def tone(frequency, rate):
+        return np.sin(2 * np.pi * frequency * np.arange(rate // 2) / rate + 1).astype("float32")
+
+    low, high = (
+        resampling.resample(tf.constant(tone(f, rate)[None]), tf.constant(rate), 8000)[0].numpy()
+        for f in (700.0, 0.3 * rate)
+    )
+    assert len(low) == 8000 * (rate // 2) // rate
+    expected = tone(700.0, 8000)[: len(low)]
+    np.testing.assert_allclose(low[300:-300], expected[300:-300], atol=2e-3)
+    if 0.3 * rate > 4500:  # what can't be held is gone
+        assert np.abs(high[300:-300]).max() < 2e-3
+
+
+def test_a_rate_that_is_none_is_named():
+    for rate in (0, 3999, 44099, 200_000):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="`rate` must be"):
+            resampling.resample(tf.zeros((1, 10)), tf.constant(rate), 8000)
+
+
+# --- Data --------------------------------------------------------------------------------------
+
+
+def write(path, samples, rate=8000):
+    soundfile = pytest.importorskip("soundfile")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, rate)
+    return path
+
+
+def test_sounds_are_read_as_mono_at_one_rate(tmp_path):
+    t = np.arange(44100) / 44100
+    left = 0.5 * np.sin(2 * np.pi * 440 * t)
+    path = write(tmp_path / "x.flac", np.stack([left, 0 * left], axis=1), 44100)
+    found = recordings.read(path, 8000)
+    expected = 0.25 * np.sin(2 * np.pi * 440 * np.arange(8000) / 8000)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found[200:-200], expected[200:-200], atol=2e-3)
+
+
+def test_what_is_no_recording_is_named(tmp_path):
+    (tmp_path / "text.wav").write_text("not a sound at all")
+    (tmp_path / "empty.wav").touch()
+    write(tmp_path / "none.wav", np.zeros(0))
+    write(tmp_path / "silent.wav", np.full(8000, 0.25))
+    write(tmp_path / "hour.wav", np.zeros(3600 * 100), 100)
+    for name, says in (
+        ("text", "can't be read as a sound"),
+        ("empty", "can't be read as a sound"),
+        ("none", "shorter than"),
+        ("silent", "is silent"),
+        ("hour", "cut it into pieces"),
+    ):
+        with pytest.raises(SystemExit, match=rf"{name}.wav.*{says}"):
+            recordings.read(tmp_path / f"{name}.wav", 8000)
+
+
+def test_a_folder_has_a_word_in_each_folder(tmp_path):
+    args = speech.arguments(["--data", str(tmp_path), "--output", str(tmp_path / "run")])
+    with pytest.raises(SystemExit, match=r"WORD/FILE\.wav"):
+        recordings.load(args, 8000)
+    for word in ("yes", "no", "_background_noise_"):
+        for k in range(20):
+            write(tmp_path / word / f"{k % 10:02x}_nohash_{k // 10}.wav", SOUND[:800])
+    data = recordings.load(args, 8000)
+    assert {r.text for part in data.values() for r in part} == {"yes", "no"}
+    speakers = [{r.speaker for r in part} for part in data.values()]
+    assert sum(map(len, speakers)) == len(set.union(*speakers)) == 10  # each in one part
+    for part in ("testing", "validation"):
+        name = {"testing": "00", "validation": "01"}[part]
+        (tmp_path / f"{part}_list.txt").write_text(f"yes/{name}_nohash_0.wav\n")
+    data = recordings.load(args, 8000)
+    assert [r.name for r in data["test"]] == ["yes/00_nohash_0.wav"]
+    assert {part: len(x) for part, x in data.items()} == {"train": 38, "validation": 1, "test": 1}
+
+
+def made_up(speakers=("a", "b", "c", "d"), each=10):
+    return [
+        Recording(SOUND, text, speaker, f"{text}_{speaker}_{k}")
+        for speaker in speakers
+        for text in "01"
+        for k in range(each)
+    ]
+
+
+def test_who_is_tested_on_was_never_heard():
+    found = made_up()
+    for test, validation in (("a", "b"), ("d", "a"), (None, "a")):
+        data = recordings.by_speaker(found, test)
+        assert {r.speaker for r in data["test"]} == {test or "d"}
+        assert {r.speaker for r in data["validation"]} == {validation}
+        assert len({r.speaker for r in data["train"]}) == 2
+    with pytest.raises(SystemExit, match="there is no 'e', but a, b, c, d"):
+        recordings.by_speaker(found, "e")
+    with pytest.raises(SystemExit, match="--split shared"):
+        recordings.by_speaker(made_up("ab"), None)
+    data = recordings.shared(found, lambda r: (r.speaker, r.text), None)
+    assert {r.name for r in data["test"]} == {f"{t}_{s}_0" for t in "01" for s in "abcd"}
+    assert len(data["validation"]) == 8 and len(data["train"]) == 64
+
+
+# --- Augmentation ------------------------------------------------------------------------------
+
+
+def test_words_are_joined_at_their_levels_above_the_noise():
+    words = [SOUND, 0.1 * SOUND]
+    pauses, levels = np.array([800, 1600, 2400]), np.array([-20.0, -30.0])
+    clean = augmentation.joined(words, pauses, levels, None, 0.0, RANDOM)
+    assert len(clean) == 4800 + 2 * len(SOUND)
+    first, second = clean[800 : 800 + len(SOUND)], clean[-2400 - len(SOUND) : -2400]
+    np.testing.assert_allclose(second, first * 10 ** (-10 / 20), atol=1e-5)
+    assert augmentation.decibels(first) == pytest.approx(-20, abs=0.01)
+    noisy = augmentation.joined(words, pauses, levels, 15.0, 1.0, RANDOM)
+    rest = noisy - clean
+    assert 10 * np.log10(np.mean(rest**2)) == pytest.approx(-25 - 15, abs=0.01)
+
+
+def test_noise_has_its_colour():
+    for colour in (0.0, 1.0, 2.0):
+        frequencies, power = scipy.signal.welch(augmentation.noise(2**16, colour, RANDOM), 1.0)
+        some = slice(10, 120)
+        slope, _ = np.polyfit(np.log(frequencies[some]), np.log(power[some]), 1)
+        assert slope == pytest.approx(-colour, abs=0.15)
+
+
+def test_spec_augment_leaves_out_strips_in_training_alone():
+    layer = augmentation.SpecAugment(bands=8, widest=0.5)
+    x = np.ones((64, 40, 16), "float32")
+    np.testing.assert_array_equal(layer(x), x)
+    found = layer(x, training=True).numpy()
+    np.testing.assert_array_equal(found[..., :8], found[..., 8:])  # the same bands of each frame
+    steps, bands = found.max(axis=2), found.max(axis=1)
+    np.testing.assert_array_equal(found, steps[:, :, None] * bands[:, None])
+    for strips in (steps, bands[:, :8]):
+        lost = 1 - strips
+        assert 0 < lost.mean() < 0.5 and lost.mean(axis=1).max() <= 0.5
+        assert (np.abs(np.diff(np.pad(lost, [[0, 0], [1, 1]]))).sum(axis=1) <= 2).all()  # one strip
+
+
+# --- A whole run, and what it exports ----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """(folder, metrics, exported version) of a run on the sample."""
+    folder = tmp_path_factory.mktemp("speech")
+    places = ["--output", str(folder / "run"), "--saved-models", str(folder / "saved_models")]
+    speech.main(speech.arguments(["--dataset", "sample", *QUICK, *places]))
+    metrics = json.loads((folder / "run/metrics.json").read_text())
+    return folder, metrics, folder / "saved_models/speech/1"
+
+
+def test_a_voice_never_heard_is_understood(run):
+    folder, metrics, _ = run
+    assert metrics["test"]["accuracy"] > 0.5 and metrics["test"]["recordings"] == 120
+    for name in ("curves.png", "confusion.png"):
+        assert (folder / "run" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_export_answers_at_any_rate_and_whatever_stands_behind(run):
+    *_, version = run
+    portable_ops(version)
+    data = recordings.by_speaker(recordings.sample(0), None)["test"][::13]
+    rows = [r.samples for r in data]
+    lengths = np.array([len(x) for x in rows], "int32")
+    padded = np.stack([np.pad(x, (0, 4000 - len(x)), constant_values=0.9) for x in rows])
+    inputs = {"samples": padded, "lengths": lengths, "rate": np.int32(8000)}
+    found = answered(version, "serving_default", inputs)
+    assert np.mean(found["text"] == [r.text for r in data]) > 0.4
+    np.testing.assert_allclose(found["probabilities"].sum(-1), 1, atol=1e-5)
+    for k in (0, 3):  # alone, and at another rate
+        alone = {"samples": rows[k][None], "lengths": lengths[k : k + 1], "rate": np.int32(8000)}
+        alone = answered(version, "serving_default", alone)
+        np.testing.assert_allclose(alone["probabilities"][0], found["probabilities"][k], atol=1e-5)
+        faster = scipy.signal.resample_poly(rows[k], 2, 1).clip(-1, 1)[None].astype("float32")
+        faster = {"samples": faster, "lengths": [faster.shape[1]], "rate": np.int32(16000)}
+        faster = answered(version, "serving_default", faster)
+        assert faster["text"][0] == found["text"][k]
+        np.testing.assert_allclose(faster["probabilities"][0], found["probabilities"][k], atol=0.05)
+
+
+def test_silence_noise_and_nothing_have_an_answer(run):
+    *_, version = run
+    for x in (np.zeros(8000), np.full(8000, 0.5), np.ones(8000), RANDOM.uniform(-1, 1, 8000), []):
+        x = np.array(x, "float32")
+        inputs = {"samples": x[None], "lengths": [len(x)], "rate": np.int32(8000)}
+        found = answered(version, "serving_default", inputs)
+        assert np.isfinite(found["probabilities"]).all() and found["text"][0] in "0123456789"
+
+
+def test_what_is_too_loud_or_too_long_is_refused(run):
+    *_, version = run
+    for x, says in (
+        (np.full((1, 100), 1000.0), "divide 16-bit ones by 32768"),
+        (np.full((1, 100), np.nan), "`samples` must be finite"),
+        (np.zeros((1, 3600 * 8000)), "piece by piece where there is a stream"),
+    ):
+        inputs = {"samples": x.astype("float32"), "lengths": [x.shape[1]], "rate": np.int32(8000)}
+        with pytest.raises(tf.errors.InvalidArgumentError, match=says):
+            answered(version, "serving_default", inputs)
+
+
+# --- Texts -------------------------------------------------------------------------------------
+
+
+def said(path, blank):
+    """The B of the equations at the top of recipes/common/ctc.py."""
+    return tuple(symbol for symbol, _ in itertools.groupby(path) if symbol != blank)
+
+
+def by_brute_force(logits):
+    """Of each text its probability, over all paths; of the most probable path its text."""
+    y = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    steps, blank = len(y), y.shape[1] - 1
+    found = {}
+    for path in itertools.product(range(blank + 1), repeat=steps):
+        text = said(path, blank)
+        found[text] = found.get(text, 0) + np.prod(y[np.arange(steps), path])
+    return found, said(y.argmax(-1), blank)
+
+
+def test_loss_and_decoders_are_those_of_all_paths():
+    logits = RANDOM.normal(size=(6, 5, 3)).astype("float32")
+    logits[0] = 0.1 * logits[0] + [
+        0.4,
+        -1.0,
+        0.6,
+    ]  # a blank is the most probable at each step, and 0 is the text
+    counts = np.array([5, 5, 4, 3, 2, 5], "int32")
+    best, probabilities = ctc.beam_search(logits, counts, beam=60)
+    greedy, _ = ctc.greedy(tf.constant(logits), counts)
+    differ = 0
+    for row, n in enumerate(counts):
+        expected, of_path = by_brute_force(logits[row, :n].astype(float))
+        assert greedy[row].numpy().tolist() == list(of_path)
+        ranked = sorted(expected.items(), key=lambda x: -x[1])[: ctc.TOLD]
+        differ += ranked[0][0] != of_path
+        for k, (text, probability) in enumerate(ranked):
+            assert best[k][row].numpy().tolist() == list(text)
+            assert probabilities[row, k].numpy() == pytest.approx(probability, rel=1e-4)
+        for text in ((0,), (0, 0), (0, 1)):
+            if text in expected:
+                padded = np.full((1, 3), ctc.PADDING)
+                padded[0, : len(text)] = text
+                loss = ctc.loss(padded, tf.constant(logits[row : row + 1]), counts[row : row + 1])
+                assert loss[0].numpy() == pytest.approx(-np.log(expected[text]), rel=1e-4)
+    best, probabilities = ctc.beam_search(tf.zeros((0, 5, 3)), tf.zeros(0, tf.int32))
+    assert best[0].shape[0] == probabilities.shape[0] == 0
+    assert differ  # else one decoder would do
+
+
+def test_greedy_goes_on_where_it_was():
+    logits = 2 * RANDOM.normal(size=(4, 20, 3)).astype("float32")
+    whole, _ = ctc.greedy(tf.constant(logits), [20] * 4)
+    last, pieces = None, []
+    for start in range(0, 20, 3):
+        piece = logits[:, start : start + 3]
+        found, last = ctc.greedy(tf.constant(piece), [piece.shape[1]] * 4, last)
+        pieces.append(found)
+    assert tf.concat(pieces, axis=1).to_list() == whole.to_list()
+
+
+def test_errors_are_what_must_be_changed():
+    truth = [[1, 2, 3], [1], [], [1, 2]]
+    found = tf.ragged.constant([[1, 3, 3, 4], [], [2], [1, 2]], tf.int32)
+    np.testing.assert_array_equal(ctc.errors(truth, found), [2, 1, 1, 0])
+
+
+def test_symbols_are_words_or_letters():
+    words = ctc.Symbols.of(["yes", "no"], letters=False)
+    assert words == (["no", "yes"], " ") and words.numbers("yes no yes") == [1, 0, 1]
+    assert words.texts(tf.ragged.constant([[1, 0], []], tf.int32)).numpy().tolist() == [
+        b"yes no",
+        b"",
+    ]
+    letters = ctc.Symbols.of(["ab c", "ba"], letters=True)
+    assert letters == ([" ", "a", "b", "c"], "") and letters.numbers("c a") == [3, 0, 1]
+    with pytest.raises(SystemExit, match=r"x\.wav: its text has \['d'\]"):
+        letters.refuse_unknown([Recording(SOUND, "abd", "", "x.wav")])
+
+
+def test_the_level_is_the_loudest_so_far_and_falls():
+    x = RANDOM.normal(size=(2, 30, 4)).astype("float32")
+    level, expected = np.zeros((2, 1)), []
+    for t in range(30):
+        level = np.maximum(x[:, t].mean(-1, keepdims=True), level - voice_level.FALL)
+        expected.append(x[:, t] - level)
+    found = voice_level.relative(tf.constant(x))
+    np.testing.assert_allclose(found, np.stack(expected, axis=1), atol=1e-6)
+
+
+def test_strings_are_of_one_speaker_and_the_same_each_time():
+    found = [r._replace(samples=RANDOM.normal(size=900) * 0.1) for r in made_up()]
+    strings = word_strings.fixed(found, 3, 5, "", 8000)
+    again = word_strings.fixed(found, 3, 5, "", 8000)
+    for one, other in zip(strings, again):
+        assert len(one.text) == 3 and one.text == other.text
+        np.testing.assert_array_equal(one.samples, other.samples)
+    for group in word_strings.of_speakers(found):
+        assert len({r.speaker for r in group}) == 1 and len(group) == 20
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    """(a model of texts, its signatures as functions, a batch of sounds)."""
+    symbols = ctc.Symbols([*"0123"], "")
+    model = speech.build_for_texts(recordings.sample(0, each=1), symbols, "simple_rnn", units=8)
+    for weight in model.trainable_weights:
+        weight.assign(RANDOM.normal(size=weight.shape) * 0.5)
+    served = speech_export.text_signatures(model, symbols, SOUND, speech.RATE)
+    random = np.random.default_rng(1)
+    sounds = [
+        np.concatenate([syllables.word(n, s, random) for n in (1, 2, 3)]) for s in ("ann", "dan")
+    ]
+    shortest = min(map(len, sounds))
+    sounds = np.stack([x[:shortest] for x in sounds])
+    return model, {name: f for name, (f, *_) in served.items()}, sounds
+
+
+def test_a_stream_hears_what_the_whole_has(untrained):
+    model, served, sounds = untrained
+    lengths = np.full(2, sounds.shape[1], "int32")
+    rate = tf.constant(speech.RATE)
+    whole = served["serving_default"](tf.constant(sounds), tf.constant(lengths), rate)
+    hear, network = model.get_layer("log_mel"), model.get_layer("network")
+    expected = tf.nn.log_softmax(network(hear(sounds)))
+    stream = tf.function(served["stream"], reduce_retracing=True)
+    for sizes in ([1, 700, 0, 3000, 240], [len(sounds[0])]):
+        states = served["initial_state"](tf.constant(2))
+        start, steps = 0, []
+        for size in itertools.cycle(sizes):
+            answer = stream(tf.constant(sounds[:, start : start + size]), rate, *states.values())
+            states = {name: answer[name] for name in states}
+            steps.append(answer["log_probabilities"])
+            start += size
+            if start >= sounds.shape[1]:
+                break
+        np.testing.assert_allclose(tf.concat(steps, axis=1), expected, atol=1e-5)
+        assert answer["text"].numpy().tolist() == whole["text"].numpy().tolist()
+    assert all(len(text) > 1 for text in answer["text"].numpy())
+
+
+def test_beam_search_is_served_with_probabilities(untrained):
+    _, served, sounds = untrained
+    lengths = np.array([sounds.shape[1], 0], "int32")
+    answer = served["serving_default"](tf.constant(sounds), tf.constant(lengths), tf.constant(8000))
+    assert answer["texts"].shape == answer["probabilities"].shape == (2, ctc.TOLD)
+    probabilities = answer["probabilities"].numpy()
+    assert (
+        np.diff(probabilities) <= 0
+    ).all() and 0 < probabilities.min() <= probabilities.max() <= 1
+
+
+def test_a_stream_takes_one_rate(untrained):
+    _, served, sounds = untrained
+    states = served["initial_state"](tf.constant(2))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`rate` must be"):
+        served["stream"](tf.constant(sounds), tf.constant(16000), *states.values())
