@@ -19,7 +19,7 @@ from layers.exchange import model_files
 from layers.exchange.to_litert import fused
 
 COUNT = int(os.environ.get("LITERT_MODELS", 3))
-STEPS = 5, 5, 0, 9
+STEPS = 5, 5, 1, 6
 
 
 @pytest.fixture(scope="module", autouse=True)

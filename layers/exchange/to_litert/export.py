@@ -31,7 +31,8 @@ def export_litert(
     An LSTM that starts from zeros, and whose last states nothing asks for, becomes LiteRT's
     operation for all of its steps, also each direction of a `Bidirectional`; any other layer of
     this package a loop. The batch has a fixed size; every length stays as free as the model's
-    inputs leave it. A mask may leave out any step.
+    inputs leave it, from one step on: after a sequence of none, LiteRT's interpreter may answer
+    wrongly, so make a new one then. A mask may leave out any step.
 
     The file's one signature has the inputs and outputs under the names of `export_onnx`.
 

@@ -44,7 +44,7 @@ def recurrence(cell: Cell, return_sequences: bool, looped: Callable) -> Callable
             outputs, last = _all_steps(cell, weights, given)
             if return_sequences:
                 return outputs, last
-            return tf.concat([zeros[None], outputs], 0)[-1], last
+            return outputs[-1], last
         inputs, done, in_all = in_front(inputs, mask)
         outputs, _ = _all_steps(cell, weights, given._replace(inputs=inputs, mask=None))
         outputs = tf.concat([zeros[None], outputs], 0)
