@@ -151,6 +151,14 @@ def test_numbers_of_another_width_run_in_a_loop(tmp_path):
     np.testing.assert_allclose(session.run(None, given)[0], model(*given.values()), atol=1e-7)
 
 
+def test_a_layer_that_holds_tensors(tmp_path):
+    x = keras.Input((None, FEATURES))
+    held = keras.layers.Normalization(mean=np.arange(3.0), variance=np.ones(3))(x)
+    model = perturbed(keras.Model(x, layers.GRU(4)(held)))
+    session, _ = exported(model, tmp_path / "model.onnx")
+    assert_same(session, model, drawn_inputs(model, 3, 7))
+
+
 def test_the_names_of_what_goes_in_and_comes_out(tmp_path):
     a, b = keras.Input((None, FEATURES), name="a"), keras.Input((2,), name="b")
     y, *states = layers.LSTM(4, return_state=True, name="read")(a)

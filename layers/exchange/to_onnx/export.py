@@ -68,7 +68,8 @@ def _as_onnx(model):
         return {name: empty.none_unless(some, x) for name, x in zip(outputs, found)}
 
     with elsewhere.traced_for(place):
-        model_files.check_operations(serve.get_concrete_function().graph.as_graph_def())
+        graph = serve.get_concrete_function().graph
+    model_files.check_operations(graph.as_graph_def())
     handlers = {nodes.STAND_IN: nodes.converted}
     handlers |= dict.fromkeys(("Select", "SelectV2"), fixes.where)
     with model_files.quiet():
@@ -81,6 +82,8 @@ def _as_onnx(model):
     for node in fixes.nodes(made.graph):
         if not onnx.defs.has(node.op_type, node.domain):
             raise ValueError(f"ONNX has nothing for TensorFlow's {node.op_type}")
+    kept = ((x, inside.name) for x, inside in graph.captures if x.dtype != tf.resource)
+    fixes.give_values(made.graph, {name: x.numpy() for x, name in kept})
     fixes.take_zeros_as_zeros(made.graph)
     _name_axes(made.graph, outputs)
     onnx.checker.check_model(made, full_check=True)
