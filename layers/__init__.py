@@ -15,6 +15,7 @@ from layers.cells.simple_rnn import SimpleRNN, SimpleRNNCell
 from layers.cells.zoneout_lstm import ZoneoutLSTM, ZoneoutLSTMCell
 from layers.exchange.from_torch import weights_from_torch
 from layers.exchange.streaming import streaming_model, streaming_signatures
+from layers.exchange.to_litert.export import export_litert
 from layers.exchange.to_onnx.export import export_onnx
 from layers.explain import explain
 from layers.rnn import RNN, CellLayer
@@ -62,6 +63,7 @@ __all__ = [
     "crf_loss",
     "crf_marginals",
     "explain",
+    "export_litert",
     "export_onnx",
     "greedy_search",
     "sample",

@@ -79,3 +79,12 @@ def made_of(tensors: list) -> list:
             history = x._keras_history
             left.extend(history.operation._inbound_nodes[history.node_index].input_tensors)
     return list(found.values())
+
+
+def write_in_place(converter) -> None:
+    """Has a `tf.lite.TFLiteConverter`'s loops write a step's output into the tensor of all.
+
+    Else each step copies all that is there, to put one step more into it.
+    """
+    assert converter._experimental_enable_dynamic_update_slice is False
+    converter._experimental_enable_dynamic_update_slice = True

@@ -25,7 +25,6 @@ With `--quantiles` it says how sure it is: a tenth of what comes should lie at o
 
 import argparse
 import math
-import os
 import sys
 from pathlib import Path
 
@@ -39,6 +38,7 @@ OF_ONES_OWN = ("date", "target", "split", "missing", "frequency", "encoding")
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_line.parser("forecasting", __doc__, EPOCHS, cell="gru", other=15)
+    command_line.add_runtimes(parser)
     add, number = parser.add_argument, command_line.positive
     file = {"type": command_line.file, "metavar": "FILE"}
     add("--data", **file, help="a series of your own; with --dataset etth1, its file")
@@ -77,6 +77,7 @@ from layers.exchange import checks
 from recipes.common import (
     check_data,
     forecasting_stream,
+    other_runtimes,
     pictures,
     prepared_data,
     publishing,
@@ -88,8 +89,6 @@ from recipes.common import (
 from recipes.common.cells import CELLS
 from recipes.common.samples import series
 
-URL = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small/ETTh1.csv"
-SHA256 = "f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066"
 MONTH = 30 * 24
 BATCH = 256
 MOST_WINDOWS = 1024  # in a request to the export, so that its memory is bounded
@@ -108,20 +107,12 @@ def load(
         return time_series.Series(values, series.CHANNELS, dates, "h", {}), (1800, 2400, 3000)
     # 12, 4 and 4 months, as everywhere since Zhou et al. 2021.
     ends = (12 * MONTH, 16 * MONTH, 20 * MONTH)
-    data = time_series.series(tables.read(csv or download()))
+    data = time_series.series(tables.read(csv or prepared_data.etth1()))
     if len(data.values) < ends[-1]:
         raise SystemExit(
             f"--data: {csv} has {len(data.values)} rows; ETTh1 has {ends[-1]} or more."
         )
     return data, ends
-
-
-def download() -> str:
-    """The path of ETTh1.csv, fetched the first time, and checked every time."""
-    folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
-    if not (folder / "datasets" / "ETTh1.csv").exists():
-        prepared_data.need_network("ETTh1", f"not in {folder}, and no --data given")
-    return keras.utils.get_file("ETTh1.csv", URL, file_hash=SHA256, cache_dir=folder)
 
 
 def load_own(args: argparse.Namespace) -> tuple[time_series.Series, tuple[int, int, int]]:
@@ -343,6 +334,12 @@ def main(args: argparse.Namespace) -> None:
     bands = quantiles.bands(answer.get("quantiles"), levels)
     pictures.forecast(args.output / "forecast.png", *drawn, bands)
     print(f"Exported to {version}; pictures and metrics are in {args.output}.")
+    made = other_runtimes.forecaster(model, mean, std, levels)
+
+    def score(model):
+        return evaluate(model, later["test"], mean, std, args.season)["model"]
+
+    other_runtimes.write(args, made, score, lambda: next(iter(train))[0].numpy())
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ EPOCHS = {"ud_english_ewt": 12, "sample": 2}
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_line.parser("pos_tagging", __doc__, EPOCHS, any_dataset=True)
+    command_line.add_runtimes(parser)
     add = parser.add_argument
     add("--data", type=command_line.file, nargs="+", metavar="FILE",
         help="CoNLL-U: a treebank, split by --seed, or its parts for training, dev and test"
@@ -45,6 +46,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"--data takes one file, or three (train, dev, test), got {len(args.data)}")
     if args.encoding and not args.data:
         parser.error("--encoding is of files: give --data FILE")
+    if args.crf and (args.onnx or args.litert):
+        parser.error("--onnx and --litert choose each tag by itself: leave out --crf")
     if args.column != "upos" and args.dataset == "sample":
         parser.error(f"--dataset sample has no {args.column}")
     return args
@@ -63,6 +66,7 @@ import layers
 from layers.exchange import checks
 from recipes.common import (
     batching,
+    other_runtimes,
     pictures,
     publishing,
     small_embeddings,
@@ -73,6 +77,7 @@ from recipes.common import (
 )
 from recipes.common.cells import CELLS
 from recipes.common.samples import grammar
+from recipes.common.words import replaced
 
 BATCH = 32
 EXAMPLE = "I saw a saw ."
@@ -232,18 +237,19 @@ def evaluate(
 # --- Export: sentences, or words already apart, in; tags as strings out --------------------
 
 
+SPLIT = (
+    (r"’", "'"),
+    (r"""([()\[\]{}"“”])""", r" \1 "),
+    (r"([,;:…]|[!?]+|\.+)(\s|$)", r" \1 \2"),
+    (r"(?i)\b(can)(not)\b", r"\1 \2"),
+    (r"(?i)(n't)\b", r" \1"),
+    (r"(?i)('(?:s|re|ve|ll|d|m))\b", r" \1"),
+)
+
+
 def split_words(sentences: tf.Tensor) -> tf.RaggedTensor:
     """(batch,) sentences to a ragged (batch, words), much as the treebank's."""
-    for pattern, replacement in (
-        (r"’", "'"),
-        (r"""([()\[\]{}"“”])""", r" \1 "),
-        (r"([,;:…]|[!?]+|\.+)(\s|$)", r" \1 \2"),
-        (r"(?i)\b(can)(not)\b", r"\1 \2"),
-        (r"(?i)(n't)\b", r" \1"),
-        (r"(?i)('(?:s|re|ve|ll|d|m))\b", r" \1"),
-    ):
-        sentences = tf.strings.regex_replace(sentences, pattern, replacement)
-    return tf.strings.split(sentences)
+    return tf.strings.split(replaced(sentences, SPLIT))
 
 
 WORDS = tf.TensorSpec([None, None], tf.string)
@@ -330,6 +336,12 @@ def main(args: argparse.Namespace) -> None:
     answer = served["words"][0](tf.constant([example]))
     for word, tag in zip(answer["words"].numpy()[0], answer["tags"].numpy()[0]):
         print(f"{word.decode():>8}  {tag.decode()}")
+    made = other_runtimes.tagger(model, SPLIT, tags)
+
+    def score(model):
+        return evaluate(model, data["test"], data["train"], tags)[0]
+
+    other_runtimes.write(args, made, score, lambda: [words for words, _ in data["train"][:200]])
 
 
 if __name__ == "__main__":

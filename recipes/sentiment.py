@@ -33,6 +33,7 @@ EPOCHS = {"imdb": 4, "sample": 4}
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_line.parser("sentiment", __doc__, EPOCHS, any_dataset=True)
+    command_line.add_runtimes(parser)
     add, file = parser.add_argument, command_line.file
     add("--data", type=file, metavar="FILE", help="a table of texts and their classes")
     add("--text", metavar="COLUMN", help="of the texts; default: found, if there is one")
@@ -68,6 +69,7 @@ from recipes.common import (
     classification,
     labelled_texts,
     ngrams,
+    other_runtimes,
     pictures,
     publishing,
     sentiment_stream,
@@ -77,7 +79,7 @@ from recipes.common import (
 from recipes.common.cells import CELLS
 from recipes.common.row_adam import RowAdam
 from recipes.common.samples import reviews, word_order
-from recipes.common.words import standardize, vectorization
+from recipes.common.words import RULES, standardize, vectorization
 
 LABELS = ["negative", "positive"]
 BATCH = 32
@@ -165,20 +167,8 @@ def build(
     if not unidirectional:
         linear = ngrams.counted(texts.map(number), train[1], classes, name="ngrams")
         scores["ngrams"] = linear(numbers)
-        both = Mix(name="mix")([both, scores["ngrams"]])
+        both = ngrams.Mix(name="mix")([both, scores["ngrams"]])
     return keras.Model(text, {**scores, "both": to_probabilities(both)}, name="sentiment")
-
-
-class Mix(keras.layers.Layer):
-    """(1 − share) a + share b; the share is not trained."""
-
-    def build(self, input_shape):
-        half = keras.initializers.Constant(0.5)
-        self.share = self.add_weight((), half, trainable=False, name="share")
-
-    def call(self, scores):
-        a, b = scores
-        return (1 - self.share) * a + self.share * b
 
 
 def to_probabilities(scores: tf.Tensor) -> tf.Tensor:
@@ -343,6 +333,10 @@ def main(args: argparse.Namespace) -> None:
     found = served["serving_default"][0](tf.constant(examples))
     for text, label, each in zip(examples, found["label"].numpy(), found["probabilities"].numpy()):
         print(f"  {text}  {label.decode()} ({each.max():.2f})")
+    made = other_runtimes.classifier(model, RULES, labels, LONGEST)
+    other_runtimes.write(
+        args, made, lambda model: evaluate(model, data["test"])[0], lambda: data["train"][0][:200]
+    )
 
 
 if __name__ == "__main__":

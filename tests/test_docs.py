@@ -104,14 +104,15 @@ def test_serving(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
     for block in python("docs/serving.md"):
-        if "onnx" not in block.text:
+        if not re.search("onnx|litert", block.text):
             block.run(names)
     assert names["answer"]["score"].shape == (2, 5, 1)
 
 
-def test_serving_as_onnx(tmp_path, monkeypatch):
-    if not importlib.util.find_spec("tf2onnx"):
-        reason = "tf2onnx is not installed: pip install -r serving/requirements.txt"
+def test_serving_elsewhere(tmp_path, monkeypatch):
+    missing = [p for p in ("tf2onnx", "ai_edge_litert") if not importlib.util.find_spec(p)]
+    if missing:
+        reason = f"{missing} not installed: pip install -r serving/requirements.txt"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     monkeypatch.chdir(tmp_path)
     names = {}

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from drawn_models import FEATURES, Drawn, drawn_inputs, perturbed
 
 import layers
 from layers.cells.gru import GRUCell
@@ -19,7 +20,6 @@ from layers.cells.lstm import LSTMCell
 from layers.exchange.to_onnx import fixes, nodes
 
 COUNT = int(os.environ.get("ONNX_MODELS", 8))
-FEATURES = 3
 NODES = {"LSTM", "GRU", "RNN", "Loop"}
 # Rows and steps; none of them is what a model was traced with.
 SIZES = [(2, 5), (1, 1), (3, 9), (2, 0), (0, 4)]
@@ -35,13 +35,6 @@ def installed():
 
 def find(package):
     return importlib.util.find_spec(package)
-
-
-def perturbed(model, seed=1):
-    """`model`, no bias zero and no two units alike."""
-    random = np.random.default_rng(seed)
-    model.set_weights([w + random.uniform(-0.3, 0.3, size=w.shape) for w in model.get_weights()])
-    return model
 
 
 def exported(model, path):
@@ -60,22 +53,6 @@ def recurrent(counts):
     return {op: count for op, count in counts.items() if op in NODES}
 
 
-def drawn_inputs(model, rows, steps, seed=0):
-    """By name: numbers with zeros for `Masking` to find, tokens, masks."""
-    random, values = np.random.default_rng([rows, steps, seed]), {}
-    for x in model.inputs:
-        shape = (rows, *(size or steps for size in x.shape[1:]))
-        if x.dtype == "float32":
-            values[x.name] = random.normal(size=shape).astype("float32")
-            if len(shape) == 3:
-                values[x.name][random.random(shape[:2]) < 0.4] = 0
-        elif x.dtype == "bool":
-            values[x.name] = random.random(shape) < 0.6
-        else:
-            values[x.name] = random.integers(0, 4, size=shape).astype("int32")
-    return values
-
-
 def assert_same(session, model, given):
     tensors = [tf.constant(x) for x in given.values()]
     expected = keras.tree.flatten(model(tensors if len(tensors) > 1 else tensors[0]))
@@ -89,133 +66,19 @@ def assert_same(session, model, given):
 # --- Models drawn at random ---------------------------------------------------------------------
 
 
-@keras.saving.register_keras_serializable("test_onnx")
-class AttentiveCell(layers.Cell):
-    """It reads a constant, and counts steps in a second state."""
-
-    def __init__(self, units, **kwargs):
-        super().__init__(units, **kwargs)
-        self.state_size = [units, 1]
-
-    def update(self, x, states, dot, constants):
-        (h, n), (memory,) = states, constants
-        weights = keras.ops.softmax(keras.ops.einsum("bu,bpu->bp", h, memory))
-        read = keras.ops.einsum("bp,bpu->bu", weights, memory)
-        return self.activation(x + dot(h + read, self.recurrent_kernel)) / (1 + n), n + 1
-
-
-class Drawn:
-    """A small model as a list of choices, built with our layers or with Keras's."""
-
-    KINDS = ("LSTM", "GRU", "GRU before", "GRU replace", "SimpleRNN", "own", "stack", "attentive")
-
-    def __init__(self, seed):
-        self.random = random = np.random.default_rng(seed)
-        self.start = str(random.choice(["numbers", "Masking", "tokens", "mask"]))
-        self.steps = None if random.random() < 0.8 else 5
-        count = int(random.choice([1, 1, 2]))
-        self.layers = [self._layer(last=k == count - 1) for k in range(count)]
-        self.end = str(random.choice(["", "Dense", "Norm"]))
-
-    def _chance(self, share):
-        return bool(self.random.random() < share)
-
-    def _layer(self, last):
-        kind, units = str(self.random.choice(self.KINDS)), int(self.random.choice([1, 4, 5]))
-        common = {
-            "return_sequences": not last or self._chance(0.5),
-            "return_state": last and self._chance(0.3),
-            "go_backwards": self._chance(0.2),
-            "zero_output_for_mask": self._chance(0.3),
-        }
-        own = {"use_bias": self._chance(0.8)}
-        if self._chance(0.3):
-            own["activation"] = str(self.random.choice(["relu", "linear", "softsign"]))
-        if "GRU" in kind or kind == "LSTM":
-            own["recurrent_activation"] = "hard_sigmoid" if self._chance(0.3) else "sigmoid"
-        if "GRU" in kind:
-            own["reset_after"] = kind != "GRU before"
-        if kind == "GRU replace":
-            own["update_gate"] = "replace"
-        both = kind != "attentive" and self._chance(0.35)
-        merge = self.random.choice(["concat", "sum", "ave", "mul"]) if both else None
-        return {
-            "kind": kind,
-            "units": units,
-            "common": common,
-            "own": own,
-            "merge": merge and str(merge),
-            "given states": kind not in ("attentive", "stack") and self._chance(0.3),
-        }
-
-    @property
-    def in_keras(self):
-        return all(one["kind"] in ("LSTM", "GRU", "GRU before", "SimpleRNN") for one in self.layers)
-
-    @property
-    def nodes(self):
-        """What ONNX should have, by type."""
-        counts = Counter()
-        for one in self.layers:
-            two_nodes = one["merge"] and one["common"]["go_backwards"]
-            usual = one["own"].get("activation") != "softsign"
-            kind = {"SimpleRNN": "RNN"}.get(one["kind"], one["kind"].split()[0])
-            times = 2 if one["merge"] and (two_nodes or kind not in NODES or not usual) else 1
-            if kind == "stack":
-                counts.update({"LSTM": times, "GRU": times})
-            else:
-                counts[kind if kind in NODES and usual else "Loop"] += times
-        return dict(counts)
-
-    def build(self, library):
-        inputs, mask = [], None
-        if self.start == "tokens":
-            inputs.append(keras.Input((self.steps,), dtype="int32"))
-            y = keras.layers.Embedding(4, FEATURES, mask_zero=True)(inputs[0])
+def nodes_of(drawn):
+    """What ONNX should have, by type."""
+    counts = Counter()
+    for one in drawn.layers:
+        two_nodes = one["merge"] and one["common"]["go_backwards"]
+        usual = one["own"].get("activation") != "softsign"
+        kind = {"SimpleRNN": "RNN"}.get(one["kind"], one["kind"].split()[0])
+        times = 2 if one["merge"] and (two_nodes or kind not in NODES or not usual) else 1
+        if kind == "stack":
+            counts.update({"LSTM": times, "GRU": times})
         else:
-            inputs.append(keras.Input((self.steps, FEATURES)))
-            y = keras.layers.Masking()(inputs[0]) if self.start == "Masking" else inputs[0]
-        if self.start == "mask":
-            mask = keras.Input((self.steps,), dtype="bool")
-            inputs.append(mask)
-        for one in self.layers:
-            how = {} if mask is None else {"mask": mask}
-            layer = self._built(one, library)
-            if one["kind"] == "attentive":
-                memory = keras.Input((2, one["units"]))
-                inputs.append(memory)
-                how["constants"] = [memory]
-            elif one["given states"]:
-                count = (1 + (one["kind"] in ("LSTM", "own"))) * (2 if one["merge"] else 1)
-                states = [keras.Input((one["units"],)) for _ in range(count)]
-                inputs += states
-                how["initial_state"] = states
-            y = layer(y, **how)
-        y, *states = keras.tree.flatten(y)
-        if self.end == "Dense":
-            y = keras.layers.Dense(2, "tanh")(y)
-        elif self.end == "Norm":
-            y = keras.layers.LayerNormalization()(y)
-        return keras.Model(inputs, [y, *states])
-
-    def _built(self, one, library):
-        kind, units, own = one["kind"], one["units"], one["own"]
-
-        def direction(go_backwards):
-            how = {**one["common"], "go_backwards": go_backwards}
-            if kind == "own":
-                return layers.PeepholeLSTM(units, **own, **how)
-            if kind == "stack":
-                return layers.RNN([layers.LSTMCell(units), layers.GRUCell(3)], **how)
-            if kind == "attentive":
-                return layers.RNN(AttentiveCell(units, **own), **how)
-            return getattr(library, kind.split()[0])(units, **own, **how)
-
-        backwards = one["common"]["go_backwards"]
-        if not one["merge"]:
-            return direction(backwards)
-        back = direction(False) if backwards else None
-        return library.Bidirectional(direction(backwards), one["merge"], backward_layer=back)
+            counts[kind if kind in NODES and usual else "Loop"] += times
+    return dict(counts)
 
 
 @pytest.mark.parametrize("seed", range(COUNT))
@@ -223,7 +86,7 @@ def test_a_model_drawn_at_random(seed, tmp_path):
     drawn = Drawn(seed)
     model = perturbed(drawn.build(layers))
     session, counts = exported(model, tmp_path / "model.onnx")
-    assert recurrent(counts) == drawn.nodes
+    assert recurrent(counts) == nodes_of(drawn)
     theirs = drawn.build(keras.layers) if drawn.in_keras else None
     if theirs:
         theirs.set_weights(model.get_weights())
@@ -286,6 +149,14 @@ def test_numbers_of_another_width_run_in_a_loop(tmp_path):
     assert recurrent(counts) == {"Loop": 1}
     given = drawn_inputs(model, 3, 7)
     np.testing.assert_allclose(session.run(None, given)[0], model(*given.values()), atol=1e-7)
+
+
+def test_a_layer_that_holds_tensors(tmp_path):
+    x = keras.Input((None, FEATURES))
+    held = keras.layers.Normalization(mean=np.arange(3.0), variance=np.ones(3))(x)
+    model = perturbed(keras.Model(x, layers.GRU(4)(held)))
+    session, _ = exported(model, tmp_path / "model.onnx")
+    assert_same(session, model, drawn_inputs(model, 3, 7))
 
 
 def test_the_names_of_what_goes_in_and_comes_out(tmp_path):

@@ -39,3 +39,8 @@ def test_a_variable_is_assigned_inside_of_a_scope():
     with keras.StatelessScope():
         private_apis.assign_now(variable, tf.constant(2.0))
     assert variable.numpy() == 2
+
+
+def test_a_converter_of_lites_has_loops_write_in_place():
+    f = tf.function(tf.identity, [tf.TensorSpec([2])]).get_concrete_function()
+    private_apis.write_in_place(tf.lite.TFLiteConverter.from_concrete_functions([f], tf.Module()))

@@ -15,6 +15,7 @@ from serving import quiet
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CELLS = ("simple_rnn", "lstm", "gru")
+NOT_OF_THE_RUN = {"restart", "onnx", "litert"}
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -66,6 +67,13 @@ def parser(
     return found
 
 
+def add_runtimes(parser: argparse.ArgumentParser) -> None:
+    """Gives a recipe --onnx and --litert, which leave the run as it is."""
+    for name, whose in (("onnx", "onnxruntime's"), ("litert", "LiteRT's")):
+        says = f"write the model into --output, too, in {whose} format, also in 8 bits"
+        parser.add_argument(f"--{name}", action="store_true", help=says)
+
+
 def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
     """Reads the arguments, and fills in what depends on others.
 
@@ -80,7 +88,7 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.N
     if args.data:
         first = args.data[0] if isinstance(args.data, list) else args.data
         name = first.name.split(".")[0] or first.name
-    flags = [flag for flag, value in given.items() if value is True and flag != "restart"]
+    flags = [name for name, x in given.items() if x is True and name not in NOT_OF_THE_RUN]
     run = "-".join([name, *([args.cell] if "cell" in args else []), *flags])
     args.output = args.output or REPOSITORY / "runs" / args.recipe / run
     if not args.saved_models:

@@ -79,3 +79,15 @@ def counted(texts: tf.data.Dataset, labels: list[int], classes: int, **kwargs) -
         without = 2 + times[often] - within
         ratios.append(np.log(within / within.sum()) - np.log(without / without.sum()))
     return NGrams(keys[often], np.stack(ratios, axis=-1), **kwargs)
+
+
+class Mix(keras.layers.Layer):
+    """(1 − share) a + share b; the share is not trained."""
+
+    def build(self, input_shape):
+        half = keras.initializers.Constant(0.5)
+        self.share = self.add_weight((), half, trainable=False, name="share")
+
+    def call(self, scores):
+        a, b = scores
+        return (1 - self.share) * a + self.share * b

@@ -1,10 +1,16 @@
 """Datasets from TensorFlow Datasets, with a clear word when they cannot be had."""
 
+import os
 import urllib.error
 import urllib.request
+from pathlib import Path
 
+import keras
 import tensorflow as tf
 import tensorflow_datasets as tfds
+
+ETTH1_URL = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small/ETTh1.csv"
+ETTH1_SHA256 = "f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066"
 
 
 def load(name: str) -> tuple[dict[str, tf.data.Dataset], tfds.core.DatasetInfo]:
@@ -51,3 +57,11 @@ def need_network(name: str, reason: str) -> None:
             f"The dataset {name} is not here ({reason}), and there is no network to download it "
             f"over ({error}). To run on data that needs neither, use --dataset sample"
         ) from error
+
+
+def etth1() -> str:
+    """The path of ETTh1.csv, fetched the first time, and checked every time."""
+    folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    if not (folder / "datasets" / "ETTh1.csv").exists():
+        need_network("ETTh1", f"not in {folder}, and no --data given")
+    return keras.utils.get_file("ETTh1.csv", ETTH1_URL, file_hash=ETTH1_SHA256, cache_dir=folder)

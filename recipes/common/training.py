@@ -28,6 +28,8 @@ PLACES = (
     "saved_models",
     "keep",
     "restart",
+    "onnx",
+    "litert",
     "data",
     "test_data",
     "validation_data",

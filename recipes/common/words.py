@@ -14,24 +14,33 @@ END, UNKNOWN = 0, 1  # as a number, END is what pads shorter texts elsewhere
 MOST = 30_000  # numbers, these two among them
 
 
+CLEAN = (
+    (r"<[^>]*>", " "),
+    (r"’", "'"),
+    (r"n't\b", " n't"),
+    (r"([^\pL\pM\pN_\s'])", r" \1 "),
+    (r"'(s|re|ve|ll|d|m)\b", r" '\1"),
+)
+# Where no spaces are written between words, each character is one.
+SPACELESS = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
+RULES = (*CLEAN, (SPACELESS, r" \1 "))
+
+
 def clean(texts: tf.Tensor) -> tf.Tensor:
     """Lower case, without HTML, and marks and "n't" apart from the words they stand at."""
-    texts = tf.strings.lower(texts, "utf-8")
-    for pattern, replacement in (
-        (r"<[^>]*>", " "),
-        (r"’", "'"),
-        (r"n't\b", " n't"),
-        (r"([^\pL\pM\pN_\s'])", r" \1 "),
-        (r"'(s|re|ve|ll|d|m)\b", r" '\1"),
-    ):
-        texts = tf.strings.regex_replace(texts, pattern, replacement)
-    return texts
+    return replaced(tf.strings.lower(texts, "utf-8"), CLEAN)
 
 
 def standardize(texts: tf.Tensor) -> tf.Tensor:
     """`clean`; where no spaces are written between words, each character is one."""
-    letters = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
-    return tf.strings.regex_replace(clean(texts), letters, r" \1 ")
+    return replaced(tf.strings.lower(texts, "utf-8"), RULES)
+
+
+def replaced(texts: tf.Tensor, rules: tuple) -> tf.Tensor:
+    """`texts`, one (pattern, replacement) after the other applied everywhere."""
+    for pattern, replacement in rules:
+        texts = tf.strings.regex_replace(texts, pattern, replacement)
+    return texts
 
 
 def vectorization(**kwargs) -> keras.layers.TextVectorization:

@@ -20,6 +20,15 @@ def where(graph, node, *_) -> None:
     node.type = "Where"
 
 
+def give_values(graph, values: dict[str, np.ndarray]) -> None:
+    """Makes constants of inputs that nobody is to feed: tensors that a layer holds."""
+    from onnx import numpy_helper
+
+    for value in [value for value in graph.input if value.name in values]:
+        graph.input.remove(value)
+        graph.initializer.append(numpy_helper.from_array(values[value.name], value.name))
+
+
 def take_zeros_as_zeros(graph) -> None:
     """Has each `Reshape` to a computed shape take a 0 in it as that, and not as "the old size".
 

@@ -1,0 +1,1 @@
+"""Models out as LiteRT (export.py), and what runs a cell there (place.py)."""

@@ -1,0 +1,246 @@
+"""A recipe's model for ONNX (`--onnx`) and LiteRT (`--litert`): from numbers on.
+
+Neither has strings. So what makes numbers of text is written beside the model, `about.json`, and
+`serving/onnx_query.py` does it. Each model is written twice, as it is and with weights of 8 bits,
+and both are measured as the recipe measures its own.
+"""
+
+import argparse
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+import layers
+from recipes.common import files
+from serving import onnx_query
+
+SCORES = "accuracy", "macro_f1", "mse", "mae"
+MOST_WORDS = 128  # of a sentence, where its length must be fixed
+
+
+class Numeric(NamedTuple):
+    """A model that takes numbers.
+
+    Attributes:
+        build: Makes it; its argument says whether all lengths but the batch must be fixed.
+        about: What stands in `about.json`.
+        arrays: {file's name: its arrays}, for what is too much for that.
+    """
+
+    build: Callable[[bool], keras.Model]
+    about: dict
+    arrays: dict[str, dict[str, np.ndarray]]
+
+
+def tagger(model: keras.Model, rules: list, tags: list[str]) -> Numeric:
+    """Of `recipes/pos_tagging.py`; `rules` are those that split a sentence."""
+    spelling, known = model.get_layer("spelling"), model.get_layer("vocabulary")
+
+    def build(fixed):
+        length = MOST_WORDS if fixed else None
+        numbers = keras.Input((length,), dtype="int32", name="numbers")
+        letters = keras.Input((length, spelling.longest), dtype="int32", name="letters")
+        of_words = ops.reshape(letters, (-1, spelling.longest)) if fixed else letters
+        read = spelling.read if fixed else layers.TimeDistributed(spelling.read)
+        spelt = read(spelling.embed(of_words), mask=of_words != 0)
+        if fixed:
+            spelt = ops.reshape(spelt, (-1, length, spelling.size))
+        spelt = ops.cast(spelt, "float32")  # which hands no mask on
+        rest = keras.Model([known.output, spelling.output], model.output)
+        return keras.Model([numbers, letters], {"tags": rest([numbers, spelt])}, name=model.name)
+
+    about = {
+        "task": "tagging",
+        "rules": portable(rules),
+        "words": known.number.get_vocabulary()[2:],
+        "letters": spelling.number.get_vocabulary()[2:],
+        "longest": spelling.longest,
+        "tags": tags,
+    }
+    return Numeric(build, about, {})
+
+
+def classifier(model: keras.Model, rules: list, labels: list[str], longest: int) -> Numeric:
+    """Of `recipes/sentiment.py`: the network; its n-grams are a table beside it."""
+    known = model.get_layer("vocabulary")
+    about = {
+        "task": "classification",
+        "rules": portable(rules),
+        "words": known.get_vocabulary()[2:],
+        "longest": longest,
+        "labels": labels,
+    }
+    arrays = {}
+    if "ngrams" in model.output:
+        from recipes.common.ngrams import LONGEST
+
+        table = model.get_layer("ngrams")
+        about["share_of_ngrams"] = float(model.get_layer("mix").share.numpy())
+        about["longest_ngram"] = LONGEST
+        weights = table.kernel.numpy() * table.ratios.numpy()
+        arrays["ngrams.npz"] = {"keys": table.keys.numpy(), "weights": weights}
+
+    def build(fixed):
+        numbers = keras.Input((None,), dtype="int32", name="numbers")
+        network = keras.Model(known.output, model.output["network"])
+        return keras.Model(numbers, {"network": network(numbers)}, name=model.name)
+
+    return Numeric(build, about, arrays)
+
+
+def forecaster(model: keras.Model, mean, std, levels: tuple[float, ...]) -> Numeric:
+    """Of `recipes/forecasting.py`."""
+    about = {"task": "forecasting", "mean": mean, "std": std, "levels": levels}
+    about = {name: np.array(x).tolist() if name != "task" else x for name, x in about.items()}
+    return Numeric(lambda fixed: model, about, {})
+
+
+def write(
+    args: argparse.Namespace, made: Numeric, score: Callable, examples: Callable[[], list]
+) -> None:
+    """Writes what `args.onnx` and `args.litert` ask for into `args.output`, and prints its scores.
+
+    Args:
+        score: Of what stands in for the model in the recipe's evaluation (`StandIn`), its scores.
+        examples: Some inputs, as the pages' classes take them, for what 8 bits are spread over.
+    """
+    found = {}
+    for place, wanted in (("onnx", args.onnx), ("litert", args.litert)):
+        if not wanted:
+            continue
+        folder = args.output / place
+        shutil.rmtree(folder, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=args.output, prefix=".writing-") as beside:
+            beside = Path(beside) / place
+            beside.mkdir()
+            files.write_json(beside / "about.json", made.about)
+            for name, arrays in made.arrays.items():
+                np.savez(beside / name, **arrays)
+            WRITERS[place](made, beside, examples)
+            beside.rename(folder)
+        for path in sorted(folder.glob("model*")):
+            scores = score(StandIn(READERS[place](made, path)))
+            scores = {name: float(scores[name]) for name in SCORES if name in scores}
+            found[f"{place}/{path.name}"] = {"bytes": path.stat().st_size, **scores}
+    for name, scores in found.items():
+        each = [f"{what} {x:.4f}" for what, x in scores.items() if what != "bytes"]
+        print(f"  {name:24} {scores['bytes'] / 1e6:7.2f} MB  {'  '.join(each)}")
+    if found:
+        files.write_json(args.output / "other_runtimes.json", found)
+
+
+class StandIn:
+    """What answers by other means than the recipe's model, to its evaluation as if it were that."""
+
+    def __init__(self, page):
+        self.page = page
+
+    def __call__(self, words):
+        """A tagger's probabilities."""
+        sentences = [[word.decode() for word in row] for row in words.numpy()]
+        return tf.constant(self.page.probabilities(sentences))
+
+    def predict(self, texts: tf.data.Dataset, verbose: int = 0) -> dict[str, np.ndarray]:
+        """A classifier's outputs."""
+        batches = (batch.numpy() for batch in texts)
+        found = [self.page.scores([text.decode() for text in batch]) for batch in batches]
+        return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+
+    def predict_on_batch(self, window: tf.Tensor) -> np.ndarray:
+        """The forecast that is the median, or what is nearest to it."""
+        found, levels = self.page.standardized(window.numpy()), self.page.levels
+        return found[:, np.abs(np.array(levels) - 0.5).argmin()] if levels else found
+
+
+def write_onnx(made: Numeric, folder: Path, examples: Callable) -> None:
+    layers.export_onnx(made.build(False), folder / "model.onnx")
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    small = folder / "model_int8.onnx"
+    quantize_dynamic(folder / "model.onnx", small, weight_type=QuantType.QInt8)
+
+
+def write_litert(made: Numeric, folder: Path, examples: Callable) -> None:
+    model = made.build(True)
+    layers.export_litert(model, folder / "model.tflite")
+    layers.export_litert(model, folder / "model_dynamic.tflite", quantize="dynamic")
+    task = onnx_query.TASKS[made.about["task"]](made.about, None, folder)
+    inputs = task.inputs(examples()) if hasattr(task, "inputs") else {"window": examples()}
+    inputs = [filled(x, s.shape) for x, s in zip(inputs.values(), model.inputs)]
+    small = folder / "model_int8.tflite"
+    layers.export_litert(model, small, quantize="int8", examples=inputs)
+
+
+def read_litert(made: Numeric, path: Path):
+    """As `onnx_query.load`, answering by LiteRT, a row at a time."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    answer = Interpreter(str(path)).get_signature_runner()
+    shapes = {n: x["shape_signature"] for n, x in answer.get_input_details().items()}
+
+    def run(inputs):
+        inputs = {n: filled(x, shapes[n]) for n, x in inputs.items()}
+        rows = range(len(next(iter(inputs.values()))))
+        found = [answer(**{n: x[i : i + 1] for n, x in inputs.items()}) for i in rows]
+        return {name: np.concatenate([row[name] for row in found]) for name in found[0]}
+
+    return onnx_query.TASKS[made.about["task"]](made.about, run, path.parent)
+
+
+def filled(x: np.ndarray, shape) -> np.ndarray:
+    """`x`, padded or cut to the lengths that are fixed in `shape`."""
+    for axis, size in enumerate(shape):
+        if axis and size and size > 0 and size != x.shape[axis]:
+            x = np.take(x, range(min(size, x.shape[axis])), axis)
+            x = np.pad(x, [(0, (size - x.shape[a]) * (a == axis)) for a in range(x.ndim)])
+    return x
+
+
+WRITERS = {"onnx": write_onnx, "litert": write_litert}
+READERS = {
+    "onnx": lambda made, path: onnx_query.load(path.parent, path.name),
+    "litert": read_litert,
+}
+
+
+# --- Rules of RE2, which TensorFlow has, in what every language's expressions have ---------------
+
+
+SPACES = r"\t\n\f\r "  # \s, which has one more elsewhere
+
+
+def portable(rules: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The (pattern, replacement) pairs, classes of characters in them written out as ranges."""
+    return [(_portable(pattern), by) for pattern, by in rules]
+
+
+def _portable(pattern):
+    def written_out(found):
+        if found[0] != r"\s":
+            return ranges(found[0])
+        before = pattern[: found.start()]
+        return SPACES if before.rfind("[") > before.rfind("]") else f"[{SPACES}]"
+
+    return re.sub(r"\\s|\\p(?:\{\w+\}|[A-Z])", written_out, pattern)
+
+
+@cache
+def ranges(unicode_class: str) -> str:
+    """Such as "a-zß-ö", the characters of the class, as TensorFlow sees them."""
+    points = np.array([n for n in range(32, 0x110000) if not 0xD800 <= n < 0xE000], "int32")
+    found = tf.strings.regex_full_match(
+        tf.strings.unicode_encode(points[:, None], "UTF-8"), unicode_class
+    )
+    points = points[found.numpy()]
+    breaks = np.flatnonzero(np.diff(points) > 1)
+    firsts, lasts = points[np.r_[0, breaks + 1]], points[np.r_[breaks, len(points) - 1]]
+    return "".join(f"{chr(a)}-{chr(b)}" if a < b else chr(a) for a, b in zip(firsts, lasts))

@@ -1,0 +1,116 @@
+"""What `--onnx` and `--litert` write answers as the SavedModel does, from text on."""
+
+import argparse
+import importlib.util
+import os
+import re
+import string
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import REPOSITORY
+from drawn_models import perturbed
+
+from recipes import forecasting, pos_tagging, sentiment
+from recipes.common import other_runtimes, words
+from recipes.common.samples import grammar, reviews
+from serving import onnx_query
+
+TEXTS = [
+    "I saw a saw.",
+    "",
+    "They can't (really) see the “Élan”…  don't!? It's 2.5, isn't it?",
+    "ΟΔΥΣΣΕΥΣ\u00a0Straße <br />naïve ’s e\u0301 日本語です I’ve\tcannot\x0bthe the film 🙂 good",
+    "The film was good, not bad. " * 5,
+]
+PACKAGES = "onnxruntime", "tf2onnx", "ai_edge_litert"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed():
+    missing = [name for name in PACKAGES if not importlib.util.find_spec(name)]
+    if missing:
+        reason = f"{missing} not installed: pip install -r serving/requirements.txt"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+
+
+def written(made, folder, litert=False, examples=()):
+    args = argparse.Namespace(onnx=True, litert=litert, output=folder)
+    other_runtimes.write(args, made, lambda model: {"accuracy": 1.0}, lambda: examples)
+    return onnx_query.load(folder / "onnx")
+
+
+def decoded(answer):
+    return {
+        name: np.vectorize(bytes.decode)(x) if x.dtype == tf.string else x.numpy()
+        for name, x in answer.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def tagger(tmp_path_factory):
+    model = perturbed(pos_tagging.build(grammar.sentences(300, "train"), grammar.TAGS, "lstm", 8))
+    made = other_runtimes.tagger(model, pos_tagging.SPLIT, grammar.TAGS)
+    return model, written(made, folder := tmp_path_factory.mktemp("tagger")), folder
+
+
+def test_a_tagger(tagger):
+    model, page, _ = tagger
+    served = pos_tagging.signatures(model, grammar.TAGS)["serving_default"][0]
+    expected, found = decoded(served(tf.constant(TEXTS))), page(TEXTS)
+    assert found["lengths"] == expected["lengths"].tolist()
+    for name in ("words", "tags"):
+        rows = zip(found[name], expected[name], strict=True)
+        assert all(row == [x for x in long.tolist() if x] for row, long in rows)
+    split = [page.read.split(text) for text in TEXTS]
+    padded = tf.ragged.constant(split).to_tensor("")
+    np.testing.assert_allclose(page.probabilities(split), model(padded), atol=1e-5)
+
+
+def test_it_is_asked_without_tensorflow(tagger):
+    script = "import sys, runpy; sys.modules['tensorflow'] = None; sys.path.insert(0, 'serving')\n"
+    script += "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-c", script, "serving/onnx_query.py", tagger[2] / "onnx", TEXTS[0]]
+    done = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True)
+    assert re.search(r"words: I saw a saw \.", done.stdout)
+
+
+def test_a_classifier_and_its_ngrams(tmp_path, monkeypatch):
+    monkeypatch.setattr(sentiment, "LONGEST", 12)
+    train = reviews.reviews(200, "train")
+    model = perturbed(sentiment.build(train, "gru", 8))
+    made = other_runtimes.classifier(model, words.RULES, sentiment.LABELS, 12)
+    page = written(made, tmp_path, litert=True, examples=train[0][:20])
+    on_a_phone = other_runtimes.read_litert(made, tmp_path / "litert" / "model.tflite")
+    served = sentiment.signatures(model)["serving_default"][0]
+    expected = decoded(served(tf.constant(TEXTS)))
+    for found in (page(TEXTS), on_a_phone(TEXTS)):
+        assert found["label"] == expected["label"].tolist()
+        np.testing.assert_allclose(found["probabilities"], expected["probabilities"], atol=1e-5)
+    assert np.ptp(expected["probabilities"]) > 0.01
+    kept = {path.name for path in (tmp_path / "litert").iterdir()}
+    assert kept > {"model_dynamic.tflite", "model_int8.tflite", "ngrams.npz", "about.json"}
+
+
+def test_a_forecaster_with_quantiles(tmp_path):
+    mean, std, levels = np.array([1.0, -2.0]), np.array([0.5, 3.0]), (0.1, 0.5, 0.9)
+    mean, std = mean.astype("float32"), std.astype("float32")
+    model = perturbed(forecasting.build(mean, std, 30, 20, "gru", 8, units=8, levels=levels))
+    page = written(other_runtimes.forecaster(model, mean, std, levels), tmp_path)
+    window = np.random.default_rng(0).normal(size=(1, 30, 2)).astype("float32")
+    (tmp_path / "window.csv").write_text("\n".join(f"{a},{b}" for a, b in window[0].tolist()))
+    served = forecasting.signatures(model, mean, std, levels)["serving_default"][0]
+    expected, found = served(tf.constant(window)), page([tmp_path / "window.csv"])
+    for name in ("forecast", "quantiles"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_rules_are_written_out_for_any_language():
+    ((pattern, by),) = other_runtimes.portable([(r"([^\pN_\s'])", r" \1 ")])
+    assert "\\p" not in pattern and by == r" \1 "
+    text = string.printable + "²½Ⅷ٣क日"
+    (expected,) = tf.strings.regex_replace([text], r"([^\pN_\s'])", r" \1 ").numpy()
+    assert re.sub(pattern, by, text, flags=re.ASCII).split(" ") == expected.decode().split(" ")
