@@ -279,7 +279,7 @@ def parse(script: str, arguments: list[str], folder: Path, monkeypatch) -> None:
         pytest.skip("KServe is not installed: pip install -r serving/requirements.txt")
     monkeypatch.chdir(folder)
     for word in arguments:  # files that the reader has
-        if re.search(r"\.(csv|tsv|conllu|txt|gz|wav)$", word):
+        if re.search(r"\.(csv|tsv|conllu|txt|gz|wav|de|en)$", word):
             Path(word).parent.mkdir(parents=True, exist_ok=True)
             Path(word).write_text("1 2\nword 0 0\n")
         if word == "speech_commands":
