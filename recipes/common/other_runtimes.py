@@ -24,19 +24,18 @@ from recipes.common import files
 from serving import onnx_query
 
 SCORES = "accuracy", "macro_f1", "mse", "mae"
-MOST_WORDS = 128  # of a sentence, where its length must be fixed
 
 
 class Numeric(NamedTuple):
     """A model that takes numbers.
 
     Attributes:
-        build: Makes it; its argument says whether all lengths but the batch must be fixed.
+        build: Makes it.
         about: What stands in `about.json`.
         arrays: {file's name: its arrays}, for what is too much for that.
     """
 
-    build: Callable[[bool], keras.Model]
+    build: Callable[[], keras.Model]
     about: dict
     arrays: dict[str, dict[str, np.ndarray]]
 
@@ -45,15 +44,10 @@ def tagger(model: keras.Model, rules: list, tags: list[str]) -> Numeric:
     """Of `recipes/pos_tagging.py`; `rules` are those that split a sentence."""
     spelling, known = model.get_layer("spelling"), model.get_layer("vocabulary")
 
-    def build(fixed):
-        length = MOST_WORDS if fixed else None
-        numbers = keras.Input((length,), dtype="int32", name="numbers")
-        letters = keras.Input((length, spelling.longest), dtype="int32", name="letters")
-        of_words = ops.reshape(letters, (-1, spelling.longest)) if fixed else letters
-        read = spelling.read if fixed else layers.TimeDistributed(spelling.read)
-        spelt = read(spelling.embed(of_words), mask=of_words != 0)
-        if fixed:
-            spelt = ops.reshape(spelt, (-1, length, spelling.size))
+    def build():
+        numbers = keras.Input((None,), dtype="int32", name="numbers")
+        letters = keras.Input((None, spelling.longest), dtype="int32", name="letters")
+        spelt = layers.TimeDistributed(spelling.read)(spelling.embed(letters), mask=letters != 0)
         spelt = ops.cast(spelt, "float32")  # which hands no mask on
         rest = keras.Model([known.output, spelling.output], model.output)
         return keras.Model([numbers, letters], {"tags": rest([numbers, spelt])}, name=model.name)
@@ -89,7 +83,7 @@ def classifier(model: keras.Model, rules: list, labels: list[str], longest: int)
         weights = table.kernel.numpy() * table.ratios.numpy()
         arrays["ngrams.npz"] = {"keys": table.keys.numpy(), "weights": weights}
 
-    def build(fixed):
+    def build():
         numbers = keras.Input((None,), dtype="int32", name="numbers")
         network = keras.Model(known.output, model.output["network"])
         return keras.Model(numbers, {"network": network(numbers)}, name=model.name)
@@ -101,7 +95,7 @@ def forecaster(model: keras.Model, mean, std, levels: tuple[float, ...]) -> Nume
     """Of `recipes/forecasting.py`."""
     about = {"task": "forecasting", "mean": mean, "std": std, "levels": levels}
     about = {name: np.array(x).tolist() if name != "task" else x for name, x in about.items()}
-    return Numeric(lambda fixed: model, about, {})
+    return Numeric(lambda: model, about, {})
 
 
 def write(
@@ -114,8 +108,8 @@ def write(
         examples: Some inputs, as the pages' classes take them, for what 8 bits are spread over.
     """
     found = {}
-    for place, wanted in (("onnx", args.onnx), ("litert", args.litert)):
-        if not wanted:
+    for place in WRITERS:
+        if not getattr(args, place, False):
             continue
         folder = args.output / place
         shutil.rmtree(folder, ignore_errors=True)
@@ -162,7 +156,7 @@ class StandIn:
 
 
 def write_onnx(made: Numeric, folder: Path, examples: Callable) -> None:
-    layers.export_onnx(made.build(False), folder / "model.onnx")
+    layers.export_onnx(made.build(), folder / "model.onnx")
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     small = folder / "model_int8.onnx"
@@ -170,14 +164,13 @@ def write_onnx(made: Numeric, folder: Path, examples: Callable) -> None:
 
 
 def write_litert(made: Numeric, folder: Path, examples: Callable) -> None:
-    model = made.build(True)
+    model = made.build()
     layers.export_litert(model, folder / "model.tflite")
     layers.export_litert(model, folder / "model_dynamic.tflite", quantize="dynamic")
     task = onnx_query.TASKS[made.about["task"]](made.about, None, folder)
     inputs = task.inputs(examples()) if hasattr(task, "inputs") else {"window": examples()}
-    inputs = [filled(x, s.shape) for x, s in zip(inputs.values(), model.inputs)]
     small = folder / "model_int8.tflite"
-    layers.export_litert(model, small, quantize="int8", examples=inputs)
+    layers.export_litert(model, small, quantize="int8", examples=list(inputs.values()))
 
 
 def read_litert(made: Numeric, path: Path):
@@ -185,24 +178,13 @@ def read_litert(made: Numeric, path: Path):
     from ai_edge_litert.interpreter import Interpreter
 
     answer = Interpreter(str(path)).get_signature_runner()
-    shapes = {n: x["shape_signature"] for n, x in answer.get_input_details().items()}
 
     def run(inputs):
-        inputs = {n: filled(x, shapes[n]) for n, x in inputs.items()}
         rows = range(len(next(iter(inputs.values()))))
         found = [answer(**{n: x[i : i + 1] for n, x in inputs.items()}) for i in rows]
         return {name: np.concatenate([row[name] for row in found]) for name in found[0]}
 
     return onnx_query.TASKS[made.about["task"]](made.about, run, path.parent)
-
-
-def filled(x: np.ndarray, shape) -> np.ndarray:
-    """`x`, padded or cut to the lengths that are fixed in `shape`."""
-    for axis, size in enumerate(shape):
-        if axis and size and size > 0 and size != x.shape[axis]:
-            x = np.take(x, range(min(size, x.shape[axis])), axis)
-            x = np.pad(x, [(0, (size - x.shape[a]) * (a == axis)) for a in range(x.ndim)])
-    return x
 
 
 WRITERS = {"onnx": write_onnx, "litert": write_litert}
