@@ -153,7 +153,7 @@ def read(x, **how):
 
 
 CANNOT = {
-    "an operation": (lambda x: read(keras.ops.erfinv(keras.ops.tanh(x))), "`erfinv`.*Erfinv"),
+    "an operation": (lambda x: read(keras.ops.erfinv(keras.ops.tanh(x))), r"`erfinv\w*`.*Erfinv"),
     "training": (
         lambda x: layers.GRU(3, dropout=0.5, name="drops")(x, training=True),
         "`drops`.*random",
