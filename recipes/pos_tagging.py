@@ -341,7 +341,7 @@ def main(args: argparse.Namespace) -> None:
     def score(model):
         return evaluate(model, data["test"], data["train"], tags)[0]
 
-    other_runtimes.write(args, made, score, lambda: [words for words, _ in data["train"][:200]])
+    other_runtimes.write(args, made, score)
 
 
 if __name__ == "__main__":

@@ -45,10 +45,11 @@ def baselines(
     known = words_of(train[0])
     for model in models.values():
         model.fit(known, train[1])
-    return {
-        test: {n: score(labels, model.predict(words_of(texts))) for n, model in models.items()}
-        for test, (texts, labels) in tests.items()
-    }
+    found = {}
+    for test, (texts, labels) in tests.items():
+        asked = words_of(texts)
+        found[test] = {n: score(labels, model.predict(asked)) for n, model in models.items()}
+    return found
 
 
 def show(title: str, scores: dict[str, dict[str, float]]) -> None:

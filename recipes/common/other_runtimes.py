@@ -99,13 +99,17 @@ def forecaster(model: keras.Model, mean, std, levels: tuple[float, ...]) -> Nume
 
 
 def write(
-    args: argparse.Namespace, made: Numeric, score: Callable, examples: Callable[[], list]
+    args: argparse.Namespace,
+    made: Numeric,
+    score: Callable,
+    examples: Callable[[], list] | None = None,
 ) -> None:
     """Writes what `args.onnx` and `args.litert` ask for into `args.output`, and prints its scores.
 
     Args:
         score: Of what stands in for the model in the recipe's evaluation (`StandIn`), its scores.
-        examples: Some inputs, as the pages' classes take them, for what 8 bits are spread over.
+        examples: For LiteRT, makes some inputs, as the page's classes take them: what 8 bits are
+            spread over.
     """
     found = {}
     for place in WRITERS:

@@ -70,23 +70,25 @@ class Translator(NamedTuple):
         never = tf.one_hot([PAD, UNKNOWN], len(self.subwords), float("inf"), 0.0)
         return logits[:, 0] - tf.reduce_sum(never, 0), states
 
-    def search(self, numbers: tf.Tensor, best: int) -> Written:
-        memory, states = self.encode(numbers)
-        first = tf.fill(tf.shape(numbers)[:1], END)
+    def search(self, memory: list[tf.Tensor], states: list[tf.Tensor], best: int) -> Written:
+        """The best translations of what `encode` has returned."""
+        rows, places = tf.unstack(tf.shape(memory[2]))
+        first = tf.fill([rows], END)
         return layers.beam_search(
             self.step,
             *self.step(first, states, *memory),
             memory,
-            length=2 * tf.shape(numbers)[1] + MORE,
+            length=2 * places + MORE,
             end=END,
             width=WIDTH,
             best=best,
             length_penalty=PENALTY,
         )
 
-    def attention(self, numbers: tf.Tensor, written: tf.Tensor) -> tf.Tensor:
+    def attention(
+        self, memory: list[tf.Tensor], states: list[tf.Tensor], written: tf.Tensor
+    ) -> tf.Tensor:
         """(batch, written, places): where each piece of a translation came from."""
-        memory, states = self.encode(numbers)
         before = tf.pad(written, [[0, 0], [1, 0]], constant_values=END)[:, : tf.shape(written)[1]]
         read = self.decoder.get_layer("embedding")(before)
         layer = self.decoder.get_layer("decoder")
@@ -103,11 +105,12 @@ def signatures(translator: Translator, example: str) -> dict:
 
     def translate(sentences):
         numbers = translator.read("sentences", sentences)
-        found = translator.search(numbers, 1)
+        encoded = translator.encode(numbers)
+        found = translator.search(*encoded, 1)
         written, lengths = found.tokens[:, 0], found.lengths[:, 0]
         written = written[:, : tf.reduce_max(tf.concat([[0], lengths], 0))]
         real = tf.sequence_mask(lengths)
-        weights = translator.attention(numbers, written)
+        weights = translator.attention(*encoded, written)
         return {
             "translations": subwords.texts(written),
             "scores": found.scores[:, 0],
@@ -117,7 +120,8 @@ def signatures(translator: Translator, example: str) -> dict:
         }
 
     def alternatives(sentences):
-        found = translator.search(translator.read("sentences", sentences), ALTERNATIVES)
+        encoded = translator.encode(translator.read("sentences", sentences))
+        found = translator.search(*encoded, ALTERNATIVES)
         return {"translations": subwords.texts(found.tokens), "scores": found.scores}
 
     sizes = {f"state_{k}": x.shape[-1] for k, x in enumerate(translator.encoder.output[3:])}
