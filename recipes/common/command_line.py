@@ -15,7 +15,6 @@ from serving import quiet
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CELLS = ("simple_rnn", "lstm", "gru")
-NOT_OF_THE_RUN = {"restart", "onnx", "litert"}
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -92,7 +91,8 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.N
     if args.data:
         first = args.data[0] if isinstance(args.data, list) else args.data
         name = first.name.split(".")[0] or first.name
-    flags = [name for name, x in given.items() if x is True and name not in NOT_OF_THE_RUN]
+    not_of_the_run = {"restart", *RUNTIMES}
+    flags = [name for name, x in given.items() if x is True and name not in not_of_the_run]
     run = "-".join([name, *([args.cell] if "cell" in args else []), *flags])
     args.output = args.output or REPOSITORY / "runs" / args.recipe / run
     if not args.saved_models:
