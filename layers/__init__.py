@@ -18,6 +18,7 @@ from layers.exchange.streaming import streaming_model, streaming_signatures
 from layers.exchange.to_litert.export import export_litert
 from layers.exchange.to_onnx.export import export_onnx
 from layers.explain import explain
+from layers.recurrence.gradients import without_gradients
 from layers.rnn import RNN, CellLayer
 from layers.sequences.attention import AttentionCell, AttentionMemory, attention_weights
 from layers.sequences.crf import CRF, crf_decode, crf_loss, crf_marginals
@@ -70,4 +71,5 @@ __all__ = [
     "streaming_model",
     "streaming_signatures",
     "weights_from_torch",
+    "without_gradients",
 ]

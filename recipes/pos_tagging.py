@@ -318,7 +318,7 @@ def main(args: argparse.Namespace) -> None:
 
     trained = training.fit(model, train, validation, args, best=("val_accuracy", "max"))
     small_embeddings.quantize(model)
-    read = tf.function(model, [WORDS])  # traced once for any size
+    read = tf.function(layers.without_gradients()(model), [WORDS])  # traced once for any size
     scores, _ = evaluate(read, data["validation"], data["train"], tags)
     test, confusion = evaluate(read, data["test"], data["train"], tags)
     training.write_metrics(args, trained, model, validation=scores, test=test)

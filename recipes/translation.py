@@ -244,7 +244,7 @@ def main(args: argparse.Namespace) -> None:
 
     trained = training.fit(model, train, validation, args, best=("val_loss", "min"))
     served = translation_export.signatures(translator, data["test"][0][0])
-    write = served["serving_default"][0]
+    write = layers.without_gradients()(served["serving_default"][0])
     write = tf.function(write, [tf.TensorSpec([None], tf.string)], autograph=False)
     sources, true = (list(side) for side in zip(*data["validation"]))
     scores = translation_scores.score(translate(write, sources), true)

@@ -6,10 +6,10 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -89,9 +89,7 @@ np.savez(folder + "/outputs.npz", **{k: text(v.numpy()) for k, v in outputs.item
 """
     arguments = json.dumps([str(version), signature, str(folder)])
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    subprocess.run(
-        [sys.executable, "-c", script, arguments], check=True, cwd=folder, env=environment
-    )
+    processes.run(["-c", script, arguments], cwd=folder, env=environment)
     return dict(np.load(folder / "outputs.npz"))
 
 

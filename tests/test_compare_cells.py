@@ -1,11 +1,10 @@
 """The numbers of recipes/compare_cells.py, against Keras's layers and its formulas against both."""
 
 import json
-import subprocess
-import sys
 
 import keras
 import numpy as np
+import processes
 import pytest
 from conftest import REPOSITORY
 
@@ -53,8 +52,8 @@ def test_operations_are_those_of_the_equations(kind):
 def test_a_run_leaves_a_table_a_picture_and_numbers(tmp_path):
     script = REPOSITORY / "recipes/compare_cells.py"
     arguments = ["--units", "3", "--features", "2", "--length", "4", "--batch", "2"]
-    command = [sys.executable, script, *arguments, "--rounds", "2", "--output", tmp_path / "run"]
-    subprocess.run(command, cwd=tmp_path, check=True)
+    arguments += ["--rounds", "2", "--output", tmp_path / "run"]
+    processes.run([script, *arguments], cwd=tmp_path)
     found = json.loads((tmp_path / "run/metrics.json").read_text())
     assert [row["parameters"] for row in found["cells"]] == [18, 72, 63, 36, 144, 126]
     assert [row["gates"] for row in found["cells"]] == [0, 3, 2, 0, 3, 2]

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+import processes
 import pytest
 import tensorflow as tf
 from conftest import REPOSITORY
@@ -90,7 +91,7 @@ def test_readme(tmp_path, monkeypatch):
     # "loads again wherever `layers` was imported"
     load = "import sys; sys.path.insert(0, sys.argv[1]); import keras, layers;"
     load += "keras.models.load_model('model.keras').summary()"
-    subprocess.run([sys.executable, "-c", load, REPOSITORY], check=True, cwd=tmp_path)
+    processes.run(["-c", load, REPOSITORY], cwd=tmp_path)
     inputs = np.random.default_rng(0).normal(size=(2, 5, 8)).astype("float32")
     # The named cell is exported, saved and loaded, and answers the same.
     exported = tf.saved_model.load("tagger")

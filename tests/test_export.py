@@ -1,10 +1,8 @@
 """An exported model is nothing but TensorFlow's ops: any CPU runs it, without this package."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
+import processes
 import pytest
 import tensorflow as tf
 from conftest import portable_ops
@@ -32,7 +30,7 @@ def served(model, path, arrays):
         (path / folder).mkdir()
     for i, array in enumerate(arrays):
         np.save(path / "inputs" / f"{i}.npy", array)
-    subprocess.run([sys.executable, "-c", SERVE], cwd=path, env={}, check=True)
+    processes.run(["-c", SERVE], cwd=path, env={})
     return [np.load(path / "outputs" / f"{i}.npy") for i in range(len(arrays))]
 
 
@@ -99,3 +97,34 @@ def test_what_is_bound_to_python_is_found(tmp_path):
     tf.saved_model.save(module, tmp_path / "saved")
     with pytest.raises(AssertionError, match="PyFunc"):
         portable_ops(tmp_path / "saved")
+
+
+def test_without_gradients_it_is_smaller_answers_the_same_and_refuses_to_give_one(tmp_path):
+    layer = layers.LSTM(2)
+    model = keras.Sequential([keras.Input((None, FEATURES)), layer])
+    model.export(tmp_path / "whole", verbose=False)
+    with layers.without_gradients():
+        model.export(tmp_path / "small", verbose=False)
+    whole, small = (
+        (tmp_path / name / "saved_model.pb").stat().st_size for name in ("whole", "small")
+    )
+    assert small < 0.7 * whole
+    x = inputs(2, 7)
+    served = tf.saved_model.load(str(tmp_path / "small"))
+    np.testing.assert_allclose(served.serve(x), model(x), rtol=1e-5, atol=1e-5)
+    variable, message = tf.Variable(x), r"without_gradients\(\)`: trace it again outside"
+    with pytest.raises(LookupError, match=message), tf.GradientTape() as tape:
+        tape.gradient(served.serve(variable), variable)
+
+    # What trains keeps its gradient in there.
+    @tf.function
+    def slope(training):
+        with tf.GradientTape() as tape:
+            tape.watch(variable)
+            y = tf.reduce_sum(layer(variable, training=training))
+        return tape.gradient(y, variable)
+
+    expected = slope(True)
+    slope = tf.function(slope.python_function)
+    with layers.without_gradients():
+        np.testing.assert_allclose(slope(True), expected, atol=1e-6)

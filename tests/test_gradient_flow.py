@@ -1,11 +1,10 @@
 """The gradients, gates and tasks of recipes/gradient_flow.py, against numpy."""
 
 import json
-import subprocess
-import sys
 
 import keras
 import numpy as np
+import processes
 import pytest
 import tensorflow as tf
 from conftest import REPOSITORY
@@ -180,8 +179,7 @@ def test_clipping_changes_what_is_learned_and_not_what_is_measured(tmp_path):
 def test_a_run_leaves_a_page_a_table_and_numbers(tmp_path):
     script = REPOSITORY / "recipes/gradient_flow.py"
     arguments = ["--steps", "20", "--lengths", "6", "--pauses", "3", "--parameters", "300"]
-    command = [sys.executable, script, *arguments, "--output", tmp_path / "run"]
-    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    done = processes.run([script, *arguments, "--output", tmp_path / "run"], cwd=tmp_path)
     found = json.loads((tmp_path / "run/metrics.json").read_text())
     for task, length in (("adding", "6"), ("copying", "3")):
         assert found[task].keys() == gradient_flow.CONTENDERS.keys()

@@ -6,12 +6,12 @@ The models are untrained; what is asked is only how they take what nobody should
 import json
 import re
 import subprocess
-import sys
 
 import numpy as np
+import processes
 import pytest
 import tensorflow as tf
-from conftest import ask_in_c, portable_ops
+from conftest import REPOSITORY, ask_in_c, portable_ops
 from small_exports import EXPORTS, LOOKBACK
 
 from recipes import forecasting, pos_tagging, sentiment
@@ -328,4 +328,4 @@ def test_long_text_takes_little_memory(exports):
         (str(exports["language_model"]), "stream", "chunk"),
     ]
     # In a process of its own: a peak is never forgotten.
-    subprocess.run([sys.executable, "-c", MEMORY, json.dumps(asked)], check=True)
+    processes.run(["-c", MEMORY, json.dumps(asked)], cwd=REPOSITORY)

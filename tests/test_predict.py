@@ -3,10 +3,9 @@
 import csv
 import io
 import json
-import subprocess
-import sys
 
 import predict
+import processes
 import pytest
 import tensorflow as tf
 from conftest import REPOSITORY
@@ -127,6 +126,5 @@ def test_what_cannot_be_done_is_said_and_nothing_is_left(
 def test_as_a_script_it_finds_what_is_beside_it(model, tmp_path):
     (tmp_path / "a.txt").write_text("ab\n")
     script = REPOSITORY / "serving" / "predict.py"
-    command = [sys.executable, script, model, "a.txt", "--output", "out.csv"]
-    subprocess.run(command, cwd=tmp_path, check=True)
+    processes.run([script, model, "a.txt", "--output", "out.csv"], cwd=tmp_path)
     assert (tmp_path / "out.csv").read_text() == "sentences,label,sizes,error\nab,2,2 3,\n"

@@ -2,10 +2,9 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
+import processes
 import pytest
 import tensorflow as tf
 from conftest import REPOSITORY, answered, ask, ask_in_c, assert_same_answers, portable_ops
@@ -24,13 +23,13 @@ RUNS = {
 def command(recipe, folder, *arguments):
     script = REPOSITORY / "recipes" / f"{recipe}.py"
     places = ["--output", folder / "run", "--saved-models", folder / "saved_models"]
-    return [sys.executable, script, "--dataset", "sample", *places, *arguments]
+    return [script, "--dataset", "sample", *places, *arguments]
 
 
 def started_here(recipe, command):
     """Does what the command does, in this process."""
     module = {"sentiment": sentiment, "forecasting": forecasting}[recipe]
-    module.main(module.arguments([str(word) for word in command[2:]]))
+    module.main(module.arguments([str(word) for word in command[1:]]))
 
 
 @pytest.fixture(scope="module", params=RUNS)
@@ -39,7 +38,7 @@ def run(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     arguments = command(request.param, folder, *RUNS[request.param])
     if request.param == "pos_tagging":
-        subprocess.run(arguments, check=True, cwd=folder)
+        processes.run(arguments, cwd=folder)
     else:
         started_here(request.param, arguments)
     return request.param, folder, json.loads((folder / "run/metrics.json").read_text())
@@ -234,10 +233,7 @@ for recipe in (forecasting, language_model, pos_tagging, sentiment, word_embeddi
     except SystemExit as error: print(error)
 """
     environment = {**os.environ, "TFDS_DATA_DIR": str(tmp_path), "KERAS_HOME": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)],
-        cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    done = processes.run(["-c", script, tmp_path], cwd=REPOSITORY, env=environment)
     names = ("ETTh1", "tiny_shakespeare", "universal_dependencies", "imdb_reviews", "imdb_reviews")
     for line, name in zip(done.stdout.splitlines()[-5:], names):
         assert name in line and "no network" in line and "--dataset sample" in line

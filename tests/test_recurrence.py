@@ -1,10 +1,8 @@
 """One recurrence, several implementations, and what holds them equal."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
+import processes
 import pytest
 import tensorflow as tf
 from conftest import REPOSITORY, portable_ops
@@ -456,7 +454,7 @@ for a, b in zip(two, weights(tf.distribute.get_strategy())):
 
 
 def test_mirrored_on_two_devices():
-    subprocess.run([sys.executable, "-c", MIRRORED], cwd=REPOSITORY, check=True)
+    processes.run(["-c", MIRRORED], cwd=REPOSITORY)
 
 
 # --- What falls back, and what is built ----------------------------------------------------

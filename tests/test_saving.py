@@ -1,11 +1,10 @@
 """Models that keep their numbers when saved, loaded, copied, and described by a config."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
 import numpy as np
+import processes
 import pytest
 
 import layers
@@ -63,11 +62,8 @@ def test_a_saved_model_loads_in_another_process(model, tmp_path):
         "y = keras.models.load_model('m.keras')(numpy.load('x.npy'))\n"
         "numpy.save('y.npy', y)"
     )
-    subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.append({str(REPOSITORY)!r})\n{program}"],
-        cwd=tmp_path,
-        check=True,
-    )
+    program = f"import sys; sys.path.append({str(REPOSITORY)!r})\n{program}"
+    processes.run(["-c", program], cwd=tmp_path)
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), model(X), rtol=1e-6, atol=1e-6)
 
 

@@ -3,11 +3,10 @@
 import gzip
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
 
 import numpy as np
+import processes
 import pytest
 import tensorflow as tf
 from conftest import REPOSITORY, answered, ask, ask_in_c, assert_same_answers, portable_ops
@@ -21,18 +20,17 @@ from recipes.common.samples import analogies
 FILES = {"curves.png", "map.png", "similarities.png"}
 
 
-def run_recipe(folder, *arguments, **options):
+def run_recipe(folder, *arguments):
     script = REPOSITORY / "recipes/word_embeddings.py"
     places = ["--output", folder / "run", "--saved-models", folder / "saved_models"]
-    command = [sys.executable, script, *places, *arguments]
-    return subprocess.run(command, check=True, cwd=folder, text=True, **options)
+    return processes.run([script, *places, *arguments], cwd=folder)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """(folder, what it printed) of a finished run on the sample."""
     folder = tmp_path_factory.mktemp("word_embeddings")
-    done = run_recipe(folder, "--dataset", "sample", stdout=subprocess.PIPE)
+    done = run_recipe(folder, "--dataset", "sample")
     return folder, done.stdout
 
 
@@ -44,7 +42,7 @@ def spelt(tmp_path_factory):
     (folder / "text.txt").write_bytes(lines.encode())
     command = ["--text", folder / "text.txt", "--ngrams", "--dimension", "20", "--epochs", "1"]
     run_recipe(folder, *command)
-    again = run_recipe(folder, *command, "--analogy", "rome", "italy", "france", stdout=-1)
+    again = run_recipe(folder, *command, "--analogy", "rome", "italy", "france")
     assert "Going on after epoch 1" in again.stdout and "rome − italy + france" in again.stdout
     return folder
 

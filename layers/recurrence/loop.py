@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from layers.cell import Cell
+from layers.recurrence import gradients
 from layers.recurrence.given import Given
 from layers.recurrence.vjp import vjp_on_tape
 
@@ -162,6 +163,8 @@ def differentiable(execute: Callable, looped: Callable) -> Callable:
 
     Both are functions of (weights, given).
     """
+    if not gradients.wanted():
+        return lambda *given: tf.nest.map_structure(gradients.refused, execute(*given))
 
     def run(weights, given):
         def flat(recurrence, weights, *differentiable):

@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import layers
 from recipes.common import warmup
 
 
@@ -61,7 +62,9 @@ def save(model: keras.Model, signatures: dict, path: Path) -> None:
     traced = {}
     for name, (function, specs, _) in signatures.items():
         named = [tf.TensorSpec(s.shape, s.dtype, name=n) for n, s in specs.items()]
-        traced[name] = tf.function(function, named, autograph=False).get_concrete_function()
+        with layers.without_gradients():
+            function = tf.function(function, named, autograph=False)
+            traced[name] = function.get_concrete_function()
     found = tf.train.TrackableView(model).descendants()
     module = tf.Module()  # holds what the functions use
     module.tables = [

@@ -22,6 +22,7 @@ def signatures(model: keras.Model, symbols: Characters | Words, example: str) ->
     writable = tf.constant(symbols.writable)
 
     @functools.partial(tf.function, autograph=False)  # traced once for all that call it
+    @layers.without_gradients()
     def read(numbers, real, states):
         """(log-probabilities after each place, (batch, length, choices); the new states)."""
         answer = streaming({"numbers": numbers, "real": real, **states}, training=False)
