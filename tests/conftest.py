@@ -61,15 +61,19 @@ def exports(tmp_path_factory):
     """{recipe: its small export}, made once for all processes that run tests."""
     from small_exports import EXPORTS
 
+    from recipes.common import publishing
+
     folder = tmp_path_factory.getbasetemp()
     folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     folder = folder / "exports"
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for name, export in EXPORTS.items():
-            if not (folder / name).exists():
-                export(folder / name)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(publishing, "ask", lambda *_: None)  # the tests do
+            for name, export in EXPORTS.items():
+                if not (folder / name).exists():
+                    export(folder / name)
     return {name: folder / name / "1" for name in EXPORTS}
 
 

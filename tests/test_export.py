@@ -47,14 +47,14 @@ def inputs(batch, time):
 def exported(tmp_path_factory):
     x = keras.Input((None, FEATURES))
     masked = keras.layers.Masking()(x)
-    both = layers.Bidirectional(layers.LSTM(2, return_sequences=True))(masked)
+    both = layers.GRU(2, return_sequences=True, zero_output_for_mask=True)
+    both = layers.Bidirectional(both, merge_mode="sum")(masked)
     outputs = [
         layers.SimpleRNN(2)(both),
-        layers.LSTM(2, go_backwards=True)(masked),
-        layers.GRU(2, dropout=0.5, recurrent_dropout=0.5)(masked),
-        layers.GRU(2, reset_after=False, update_gate="replace")(both),
-        layers.RNN([layers.LSTMCell(2), layers.GRUCell(2)])(masked),
-        layers.Bidirectional(layers.GRU(2, zero_output_for_mask=True), merge_mode="sum")(both),
+        layers.GRU(2, reset_after=False, update_gate="replace", dropout=0.5, recurrent_dropout=0.5)(
+            masked
+        ),
+        layers.RNN([layers.LSTMCell(2), layers.GRUCell(2)], go_backwards=True)(both),
     ]
     model = keras.Model(x, keras.layers.Concatenate()(outputs))
     path = tmp_path_factory.mktemp("export")

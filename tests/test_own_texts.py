@@ -217,24 +217,14 @@ def treebank(count, seed):
 
 @pytest.fixture(scope="module")
 def hindi(tmp_path_factory):
-    """A folder with a finished run on a treebank in three files, tagged by XPOS."""
+    """A folder with a finished run on a treebank in three files, tagged by XPOS, with a CRF."""
     folder = tmp_path_factory.mktemp("hindi")
     files = []
     for seed, (name, count) in enumerate({"train": 120, "dev": 20, "test": 20}.items()):
         files.append(folder / f"{name}.conllu")
         files[-1].write_text(treebank(count, seed)[0], "utf-8")
-    run(
-        pos_tagging,
-        folder,
-        "--data",
-        *files,
-        "--column",
-        "xpos",
-        "--cell",
-        "simple_rnn",
-        "--epochs",
-        "8",
-    )
+    how = ["--column", "xpos", "--crf", "--cell", "simple_rnn", "--epochs", "8"]
+    run(pos_tagging, folder, "--data", *files, *how)
     return folder
 
 
@@ -249,7 +239,8 @@ def test_xpos_of_another_script_is_learned_and_answered(hindi):
     ]
     assert np.mean(right) > 0.9
     metrics = json.loads((hindi / "run/metrics.json").read_text())
-    assert metrics["column"] == "xpos" and metrics["test"]["words"] == len(right)
+    assert metrics["column"] == "xpos" and metrics["crf"] is True
+    assert metrics["test"]["words"] == len(right)
     assert metrics["test"]["accuracy"] == pytest.approx(np.mean(right))
     assert metrics["test"]["accuracy_of_most_frequent_tag"] == 1  # each word here has one tag
     assert metrics["test"]["accuracy_on_unseen_words"] is None

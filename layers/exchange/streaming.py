@@ -19,6 +19,7 @@ from keras import ops
 
 from layers import private_apis
 from layers.exchange import checks
+from layers.recurrence.gradients import without_gradients
 from layers.rnn import RNN
 from layers.time_distributed import TimeDistributed
 
@@ -163,7 +164,8 @@ def streaming_signatures(
         for name, x in given.items():
             if x.dtype.is_floating:
                 given[name] = checks.finite(name, x)
-        return streaming(given, training=False)
+        with without_gradients():
+            return streaming(given, training=False)
 
     batch_size = tf.TensorSpec([], tf.int32, "batch_size")
 
