@@ -165,7 +165,9 @@ def test_two_workers_learn_what_one_process_learns(kind, trained):
     assert found[kind][0] == [0, 0], logs
     one, two, other = (read(folder, f"{kind}-{name}") for name in ("one-0", "two-0", "two-1"))
     assert two == other
-    one_history, history = (read(folder, f"{kind}-{n}-history-0")["history"] for n in ("one", "two"))
+    one_history, history = (
+        read(folder, f"{kind}-{n}-history-0")["history"] for n in ("one", "two")
+    )
     assert one_history.keys() == history.keys()
     for name, values in one_history.items():
         np.testing.assert_allclose(history[name], values, atol=1e-4, err_msg=name)

@@ -55,8 +55,8 @@ def joined(said: dict) -> Iterator[None]:
         yield
         return
     cluster.end_with_chief()
-    choose_gpu()
-    cluster.meet(OWN, said)
+    problem = choose_gpu()
+    cluster.meet(OWN, {**said, "problem": problem} if problem else said)
     with said_when_others_stop():
         _strategy = strategy()
         agree({})
@@ -78,19 +78,19 @@ def strategy() -> tf.distribute.Strategy:
     return found
 
 
-def choose_gpu() -> None:
-    """Leaves this process one GPU, if there are any, that no other worker has."""
+def choose_gpu() -> str | None:
+    """Leaves this process one GPU, if there are any, that no other worker has; or says why not."""
     gpus = tf.config.list_physical_devices("GPU")
-    if not gpus:
-        return
     host = OWN.addresses[OWN.index].split(":")[0]
     here = [i for i, address in enumerate(OWN.addresses) if address.split(":")[0] == host]
-    if len(here) > len(gpus):
-        raise SystemExit(
+    if gpus and len(here) > len(gpus):
+        return (
             f"{host} has {len(gpus)} GPUs for {len(here)} workers. Start fewer, or none of them "
             "on a GPU: CUDA_VISIBLE_DEVICES=-1"
         )
-    tf.config.set_visible_devices(gpus[here.index(OWN.index)], "GPU")
+    if gpus:
+        tf.config.set_visible_devices(gpus[here.index(OWN.index)], "GPU")
+    return None
 
 
 @contextlib.contextmanager
