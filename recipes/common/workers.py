@@ -69,7 +69,7 @@ def strategy() -> tf.distribute.Strategy:
     """Joins the others, all of which are about to do so."""
     # By default, it would wait for an hour for who has died meanwhile.
     here = context.context()
-    seconds = {"cluster_register_timeout_in_ms": 45_000, "heartbeat_timeout_in_ms": 30_000}
+    seconds = {"cluster_register_timeout_in_ms": 45_000, "heartbeat_timeout_in_ms": 20_000}
     here.configure_coordination_service = functools.partial(
         here.configure_coordination_service, **seconds
     )
