@@ -1,6 +1,7 @@
 """Several workers learn what one process learns; killed at any moment, they go on; they agree."""
 
 import argparse
+import importlib
 import json
 import socket
 import subprocess
@@ -224,6 +225,16 @@ def test_workers_and_tf_config_must_agree(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         cluster.check(argparse.ArgumentParser(), argparse.Namespace(workers=3))
     assert "--workers is 3, and TF_CONFIG has 2 workers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("recipe", ["translation", "word_embeddings"])
+def test_what_one_process_learns_is_refused(recipe, tmp_path, capsys):
+    module = importlib.import_module(f"recipes.{recipe}")
+    words = ["--dataset", "sample", "--output", str(tmp_path)]
+    module.arguments([*words, "--workers", "1"])
+    with pytest.raises(SystemExit):
+        module.arguments([*words, "--workers", "2"])
+    assert "leave out --workers, and TF_CONFIG" in capsys.readouterr().err
 
 
 def met(*said, addresses=None, patience=20):
