@@ -87,6 +87,7 @@ from recipes.common import (
     training,
     unit_search,
     words,
+    workers,
 )
 from recipes.common.carried import Carried, CarriedSampling
 from recipes.common.cells import CELLS
@@ -286,10 +287,10 @@ def main(args: argparse.Namespace) -> None:
     if by_words:
         model = build_for_words(len(symbols), args.cell)
         model.vocabulary = symbols.layer  # to be exported with it
-        carried = CarriedSampling(model, streams, SAMPLES)
+        carried = CarriedSampling(model, workers.share(streams), SAMPLES)
     else:
         model = build(len(symbols), args.cell, **(SMALL if args.dataset == "sample" else {}))
-        carried = Carried(model, streams)
+        carried = Carried(model, workers.share(streams))
     compile_model(carried, args.epochs * len(batched))
     model.summary()
 

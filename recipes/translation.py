@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from anywhere
 
-from recipes.common import command_line
+from recipes.common import cluster, command_line
 
 EPOCHS = {"sample": 3}
 
@@ -53,6 +53,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--data and --dataset sample exclude each other")
     if args.encoding and not args.data:
         parser.error("--encoding is of files: give --data FILE")
+    # SentencePiece draws otherwise in each process, whatever the seed.
+    cluster.refuse(parser, args, "how words are cut in training is drawn by one process")
     return args
 
 

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from anywhere
 
-from recipes.common import command_line
+from recipes.common import cluster, command_line
 
 EPOCHS = {"imdb": 5, "sample": 10}
 
@@ -50,6 +50,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     args = command_line.parse(parser, argv)
     if args.data and args.dataset != "data":
         parser.error("--text and --dataset exclude each other")
+    cluster.refuse(parser, args, "word vectors are learned by one process")
     return args
 
 

@@ -1,6 +1,7 @@
 """The arguments that every recipe has, read before TensorFlow is imported; how a script ends."""
 
 import argparse
+import contextlib
 import errno
 import math
 import os
@@ -10,7 +11,7 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
-from recipes.common import files
+from recipes.common import cluster, files
 from serving import quiet
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -53,6 +54,8 @@ def parser(
     add("--epochs", type=positive, help=f"default: {', '.join(lengths)}")
     add("--steps", type=positive, help="batches an epoch, for a quick try; default: all")
     add("--seed", type=seed, default=0, help="default: 0")
+    add("--workers", type=positive, metavar="N", help="processes on this machine that train "
+        "together; default: 1, or as many as TF_CONFIG has")  # fmt: skip
     add("--output", type=Path, help=f"default: runs/{recipe}/{run}[-FLAG] in the repository")
     add("--restart", action="store_true", help="delete what --output holds of an earlier run")
     add(
@@ -99,6 +102,7 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.N
         quick = args.steps or args.dataset == "sample"
         args.saved_models = (args.output if quick else REPOSITORY) / "saved_models"
     check_places(parser, args, "output", "saved_models")
+    cluster.check(parser, args)
     return args
 
 
@@ -134,6 +138,7 @@ def start(arguments: Callable[[], argparse.Namespace]) -> argparse.Namespace:
     Until `run`, Ctrl-C ends the program as the system does, without a traceback of imports.
     """
     args = arguments()
+    cluster.start_others(getattr(args, "workers", None))
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     quiet.tensorflow()
@@ -145,7 +150,8 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        main(args)
+        with together(args):
+            main(args)
     except KeyboardInterrupt:
         end_of_stopped(args)
     except Exception as error:
@@ -158,6 +164,16 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
         )
 
 
+def together(args: argparse.Namespace) -> contextlib.AbstractContextManager:
+    """Inside, workers are joined, if there are any."""
+    if "workers" not in args or cluster.own() is cluster.ALONE:
+        return contextlib.nullcontext()
+    from recipes.common import workers
+
+    said = {f"--{name}".replace("_", "-"): str(x) for name, x in vars(args).items()}
+    return workers.joined(said)
+
+
 def is_no_room(error: BaseException) -> bool:
     # TensorFlow and HDF5 have the system's words, but not always its number.
     said = any(os.strerror(number) in str(error) for number in NO_ROOM)
@@ -166,6 +182,8 @@ def is_no_room(error: BaseException) -> bool:
 
 def end_of_stopped(args: argparse.Namespace) -> None:
     """Ends the program as the system does for Ctrl-C, and says how to go on."""
+    if cluster.own().index:  # the chief says it
+        sys.exit(130)
     message = "\nStopped."
     if "epochs" in args:  # it trains, and keeps its epochs
         from recipes.common import training

@@ -19,13 +19,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from recipes.common import files
+from recipes.common import files, workers
 
 # Where things lie, and what is asked in the end, does not make a run another one: what was
 # read counts by its content.
 PLACES = (
     "output",
     "saved_models",
+    "workers",
     "keep",
     "restart",
     "onnx",
@@ -72,9 +73,11 @@ def begin(args: argparse.Namespace, *data, extendable: bool = False) -> None:
         SystemExit: If `args.output` holds a run that differs, or one that can't be read.
     """
     args.data_read, args.extendable = fingerprint(*data), extendable
-    if args.restart:
+    if args.restart and workers.is_chief():
         for folder in ("checkpoints", "tensorboard"):
             shutil.rmtree(args.output / folder, ignore_errors=True)
+    done = 0 if args.restart else epochs_done(args.output)
+    workers.agree({"data read, by fingerprint": args.data_read, "epochs done in --output": done})
     kept = history(args.output)
     if kept:
         refuse_another(kept, args)
@@ -216,15 +219,21 @@ def fit(
     if done:
         print(f"Going on after epoch {done} of the run in {args.output}.")
     if done < args.epochs:
-        logs = keras.callbacks.TensorBoard(args.output / "tensorboard", write_graph=False)
+        callbacks = [keep, Progress()]
+        if workers.is_chief():
+            logs = keras.callbacks.TensorBoard(args.output / "tensorboard", write_graph=False)
+            callbacks.append(logs)
+        if workers.count() > 1:
+            train, validation = workers.share_steps(model, train, validation)
         model.fit(
             train,
             validation_data=validation,
             initial_epoch=done,
             epochs=args.epochs,
             shuffle=False,  # the datasets do
-            callbacks=[keep, Progress(), logs],
+            callbacks=callbacks,
         )
+    workers.leave_the_rest_to_the_chief()
     model.load_weights(weights(args.output, keep.best_epoch()))
     seconds = sum(row.pop("seconds") for row in keep.rows)
     found = {name: [row[name] for row in keep.rows] for name in keep.rows[0]}
@@ -264,6 +273,8 @@ class KeepEpochs(keras.callbacks.Callback):
         self.refuse_diverged(logs)
         row = {name: float(value) for name, value in logs.items()}
         self.rows.append({**row, "seconds": time.monotonic() - self.begun})
+        if not workers.is_chief():
+            return
         last = len(self.rows)
         folder = self.args.output / "checkpoints"
         files.make_sure_of_room(folder, 2 * size_of(self.model))
@@ -314,6 +325,7 @@ def write_metrics(args: argparse.Namespace, trained: dict, model: keras.Model, *
         "parameters": model.count_params(),
         "best_epoch": trained["best_epoch"],
         "training_seconds": trained["seconds"],
+        "workers": workers.count(),
         **scores,
     }
     files.write_json(args.output / "metrics.json", metrics)

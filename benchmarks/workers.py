@@ -1,0 +1,100 @@
+"""What several workers gain: one core against two workers of a core each, at the same batch.
+
+    python benchmarks/workers.py                  # sentiment, pos_tagging, language_model
+    python benchmarks/workers.py pos_tagging --steps 40
+    python benchmarks/workers.py --predict        # on paper, to 64 workers, from what was measured
+
+Each recipe trains two epochs, by turns alone and with two workers, every process held to a core
+(taskset). The second epoch counts, that compiles nothing; its validation is part of it.
+
+On paper, N workers take per step, of gradients of G bytes, on a network of B bytes a second and
+a delay of L:
+
+    t(N) = c + r / N + 2 (N - 1) (G / (N B) + L)
+
+c is what each worker does for itself, whatever its rows (reading all of the batch, the
+optimizer), r what is shared; both follow from the step times of one worker and two, less what
+sums cost between two processes here. The last term is a ring's: each worker sends, and gets,
+2 (N - 1) parts of G / N, one after the other.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
+RESULTS = Path(__file__).with_suffix(".json")
+RECIPES = ("sentiment", "pos_tagging", "language_model")
+WORKERS = (1, 2, 4, 8, 16, 32, 64)
+DELAY = 50e-6  # seconds, from one machine to the next
+NETWORKS = {"10 Gbit/s": 10e9 / 8, "100 Gbit/s": 100e9 / 8}
+
+
+def seconds(recipe: str, workers: int, steps: int, folder: Path) -> tuple[float, int]:
+    """(of the second epoch, the model's parameters)."""
+    output = folder / f"{recipe}-{workers}"
+    cores = sorted(os.sched_getaffinity(0))[:workers]
+    if len(cores) < workers:
+        raise SystemExit(f"{workers} cores are needed, for a worker each.")
+    command = ["taskset", "-c", ",".join(map(str, cores)), sys.executable]
+    command += [str(REPOSITORY / "recipes" / f"{recipe}.py"), "--epochs", "2", "--restart"]
+    command += ["--steps", str(steps), "--output", str(output), "--workers", str(workers)]
+    one = {name: "1" for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")}
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **one})
+    epochs = json.loads((output / "checkpoints/history.json").read_text())["epochs"]
+    return epochs[1]["seconds"], json.loads((output / "metrics.json").read_text())["parameters"]
+
+
+def measure(recipe: str, steps: int, rounds: int) -> dict:
+    found = {1: [], 2: []}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(rounds):
+            for workers, times in found.items():
+                time, parameters = seconds(recipe, workers, steps, Path(folder))
+                times.append(time)
+                print(f"{recipe}, {workers}: {time:.1f} s for {steps} steps", flush=True)
+    one, two = (statistics.median(times) / steps for times in found.values())
+    return {"one": one, "two": two, "gain": one / two, "gradient_bytes": 4 * parameters}
+
+
+def predicted(one: float, two: float, size: int, network: float) -> list[tuple[int, float]]:
+    """[(workers, times the throughput of one)]."""
+    shared = min(one, 2 * (one - two))
+    alone = one - shared
+
+    def step(n):
+        return alone + shared / n + 2 * (n - 1) * (size / (n * network) + DELAY * (n > 1))
+
+    return [(n, one / step(n)) for n in WORKERS]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help=f"default: {RECIPES}")
+    parser.add_argument("--steps", type=int, default=100, help="of an epoch; default: 100")
+    parser.add_argument("--rounds", type=int, default=3, help="default: 3")
+    parser.add_argument("--predict", action="store_true", help="measure nothing anew")
+    args = parser.parse_args()
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    if not args.predict:
+        for recipe in args.recipes or RECIPES:
+            results[recipe] = measure(recipe, args.steps, args.rounds)
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    for recipe, found in results.items():
+        print(f"\n{recipe}: {found['one']:.3f} s a step alone, {found['two']:.3f} s by two, "
+              f"{found['gain']:.2f} times the examples a second")  # fmt: skip
+        for name, network in NETWORKS.items():
+            print(f"  {name}, workers: times the throughput (efficiency)")
+            gains = predicted(found["one"], found["two"], found["gradient_bytes"], network)
+            print("   ", ", ".join(f"{n}: {x:.1f} ({x / n:.0%})" for n, x in gains))
+
+
+if __name__ == "__main__":
+    main()
