@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from anywhere
 
-from recipes.common import cluster, command_line
+from recipes.common import command_line
 
 EPOCHS = {"sample": 3}
 
@@ -53,8 +53,6 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--data and --dataset sample exclude each other")
     if args.encoding and not args.data:
         parser.error("--encoding is of files: give --data FILE")
-    # SentencePiece draws otherwise in each process, whatever the seed.
-    cluster.refuse(parser, args, "how words are cut in training is drawn by one process")
     return args
 
 
@@ -63,7 +61,6 @@ if __name__ == "__main__":
 
 import keras
 import numpy as np
-import sentencepiece
 import tensorflow as tf
 from keras import ops
 
@@ -235,7 +232,6 @@ def main(args: argparse.Namespace) -> None:
     args.epochs = args.epochs or training.enough_epochs(len(data["train"]), BATCH, 9000)
     training.begin(args, data)
     known = Subwords(subwords.learn([x for pair in data["train"] for x in pair], args.pieces))
-    sentencepiece.set_random_generator_seed(args.seed + training.epochs_done(args.output))
     sizes = ", ".join(f"{len(pairs):,} for {name}" for name, pairs in data.items())
     print(f"Pairs of sentences: {sizes}; {len(known):,} pieces of words.")
     train = batches(data["train"], known, training=True).take(args.steps or -1)

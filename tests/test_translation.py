@@ -58,9 +58,21 @@ def test_words_are_cut_as_the_library_cuts_them(known):
 
 def test_drawn_cuts_differ_and_spell_the_same(known):
     texts = [text for text, _ in PAIRS]
+    np.random.seed(0)
     first, second = known.drawn(texts), known.drawn(texts)
     assert first != second
     assert [known.library.decode(cut) for cut in first] == texts
+    np.random.seed(0)
+    assert Subwords(known.library.serialized_model_proto()).drawn(texts) == first
+
+
+def test_the_probable_cuts_are_drawn_more_often(known):
+    word, draws = "seventy", 4000
+    cuts = known.library.nbest_encode_as_ids(word, subwords.BEST)
+    p = np.exp([sum(map(known.library.get_score, cut)) for cut in cuts]) ** subwords.SMOOTHNESS
+    found = known.drawn([word] * draws)
+    shares = [found.count(cut) / draws for cut in cuts]
+    np.testing.assert_allclose(shares, p / p.sum(), atol=4 * np.sqrt(0.25 / draws))
 
 
 # --- Data and loss -----------------------------------------------------------------------------

@@ -1,17 +1,17 @@
 """Several workers learn what one process learns; killed at any moment, they go on; they agree."""
 
 import argparse
-import importlib
 import json
 import socket
 import subprocess
-import sys
 import threading
 
 import numpy as np
+import processes
 import pytest
 from conftest import REPOSITORY
 
+from recipes import word_embeddings
 from recipes.common import cluster
 
 # Forks workers, again and again, from a process that has imported TensorFlow, and not used it.
@@ -141,8 +141,7 @@ def trained(tmp_path_factory):
     """(the folder with what each worker found, what became of them)."""
     folder = tmp_path_factory.mktemp("workers")
     seed = np.random.default_rng().integers(2**31)  # other moments each time
-    command = [sys.executable, "-c", WORKERS, folder, str(seed)]
-    subprocess.run(command, cwd=REPOSITORY, check=True, timeout=300)
+    processes.run(["-c", WORKERS, folder, seed], cwd=REPOSITORY)
     return folder, json.loads((folder / "found.json").read_text())
 
 
@@ -227,13 +226,11 @@ def test_workers_and_tf_config_must_agree(monkeypatch, capsys):
     assert "--workers is 3, and TF_CONFIG has 2 workers" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("recipe", ["translation", "word_embeddings"])
-def test_what_one_process_learns_is_refused(recipe, tmp_path, capsys):
-    module = importlib.import_module(f"recipes.{recipe}")
+def test_what_one_process_learns_is_refused(tmp_path, capsys):
     words = ["--dataset", "sample", "--output", str(tmp_path)]
-    module.arguments([*words, "--workers", "1"])
+    word_embeddings.arguments([*words, "--workers", "1"])
     with pytest.raises(SystemExit):
-        module.arguments([*words, "--workers", "2"])
+        word_embeddings.arguments([*words, "--workers", "2"])
     assert "leave out --workers, and TF_CONFIG" in capsys.readouterr().err
 
 

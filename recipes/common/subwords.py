@@ -5,7 +5,7 @@ probable:
 
     best cut of w = argmax Σ log p(piece)        found by Viterbi's algorithm
 
-The pieces are learned by SentencePiece. In training it also draws from the less probable cuts, anew
+The pieces are learned by SentencePiece. In training, cuts are also drawn from its best ones, anew
 in each epoch (subword regularization). In the graph, the best cut is found by operations of
 TensorFlow's alone, so that whoever loads an export needs neither library.
 """
@@ -19,6 +19,8 @@ import tensorflow as tf
 PAD, UNKNOWN, END = 0, 1, 2  # END begins a sentence, too
 SPACE = "▁"  # SentencePiece's, before each word
 NO_PIECE = "\n"  # what is in none
+BEST = 16  # cuts of a word that are drawn from,
+SMOOTHNESS = 0.3  # with chances of p ** SMOOTHNESS
 UNKNOWN_PENALTY = 10.0  # as in SentencePiece: below the least probable piece
 
 
@@ -65,7 +67,8 @@ class Subwords:
         known = [k for k in numbers if k > END]
         scores[UNKNOWN] = scores[known].min() - UNKNOWN_PENALTY
         self.longest = max(len(pieces[k]) for k in known)
-        self.scores = tf.constant(scores)
+        self.scores, self.of_piece = tf.constant(scores), scores
+        self.best = {}  # of each word met in training: its cuts, and where the chance of each ends
         self.pieces = tf.constant(["", "\N{REPLACEMENT CHARACTER}", "", *pieces[END + 1 :]])
         self.number = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(
@@ -78,10 +81,21 @@ class Subwords:
         """How many numbers there are."""
         return self.library.get_piece_size()
 
-    def drawn(self, texts: list[str], smoothness: float = 0.3) -> list[list[int]]:
-        """The numbers of `texts`, each cut in one of all ways: the probable more often."""
-        how = {"enable_sampling": True, "alpha": smoothness, "nbest_size": -1}
-        return [self.library.encode(text, **how) for text in texts]
+    def drawn(self, texts: list[str]) -> list[list[int]]:
+        """The numbers of `texts`, each word cut in one of its `BEST` ways: the probable more often.
+
+        By numpy, whose seed settles it: SentencePiece draws otherwise in each process.
+        """
+        return [[k for word in text.split() for k in self._drawn(word)] for text in texts]
+
+    def _drawn(self, word):
+        if word not in self.best:
+            cuts = self.library.nbest_encode_as_ids(word, BEST) or [self.library.encode(word)]
+            scores = SMOOTHNESS * np.array([self.of_piece[cut].sum() for cut in cuts])
+            chances = np.exp(scores - scores.max())
+            self.best[word] = cuts, np.cumsum(chances / chances.sum())[:-1]
+        cuts, ends = self.best[word]
+        return cuts[np.searchsorted(ends, np.random.random())] if len(cuts) > 1 else cuts[0]
 
     # --- In the graph ----------------------------------------------------------------------
 
