@@ -19,7 +19,9 @@ model.
 """
 
 import argparse
+import contextlib
 import fcntl
+import functools
 import importlib.util
 import io
 import itertools
@@ -31,7 +33,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import predict
@@ -90,13 +93,10 @@ class Scorer:
     """A process that has the model, and answers pieces."""
 
     def __init__(
-        self, files: dict[str, bytes], signature: str, columns: list, kind: str, most: int
+        self, fetch: Callable[[], dict], signature: str, columns: list[str], kind: str, most: int
     ):
-        tf = quiet.tensorflow()
-        tf.config.threading.set_intra_op_parallelism_threads(1)  # the processes share the cores
-        tf.config.threading.set_inter_op_parallelism_threads(1)
         with tempfile.TemporaryDirectory() as folder:
-            for name, content in files.items():
+            for name, content in fetch().items():
                 (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
                 (Path(folder) / name).write_bytes(content)
             asked = query.load(Path(folder), signature)
@@ -137,14 +137,14 @@ class Scorer:
 
 
 def scored(read: tuple, model: Path, how: tuple, processes: int | None) -> Iterator[dict]:
-    """What `Scorer(model's files, *how)` makes of each of `pieces(*read)`, in their order.
+    """What `Scorer(…, *how)` makes of each of `pieces(*read)`, in their order.
 
     A process that dies is replaced and its piece asked again, RETRIES times.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody else is told
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import pyarrow
     import ray
-    from ray.data.block import BlockMetadata
 
     class Pieces(ray.data.Datasource):
         """Read by one task, where this program runs."""
@@ -156,63 +156,82 @@ def scored(read: tuple, model: Path, how: tuple, processes: int | None) -> Itera
                 for piece in pieces(*read):
                     yield pyarrow.table({name: [value] for name, value in piece.items()})
 
-            return [ray.data.ReadTask(blocks, BlockMetadata(None, None, None, None))]
+            return [ray.data.ReadTask(blocks, ray.data.block.BlockMetadata(None, None, None, None))]
 
         def estimate_inmemory_data_size(self):
             return None
 
-    quiet_init = {"logging_level": logging.ERROR, "log_to_driver": False}
+    options = {"logging_level": logging.ERROR, "log_to_driver": False}
     if "RAY_ADDRESS" in os.environ:
-        ray.init(**quiet_init)
+        ray.init(**options)
         processes = processes or int(ray.cluster_resources()["CPU"])
     else:
         processes = processes or len(os.sched_getaffinity(0))
-        ray.init("local", num_cpus=processes, include_dashboard=False, **quiet_init)
+        ray.init("local", num_cpus=processes, include_dashboard=False, **options)
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.target_max_block_size = 1  # every piece is a block of its own
     context.enable_progress_bars = context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-
-    files = {str(p.relative_to(model)): p.read_bytes() for p in model.rglob("*") if p.is_file()}
-    answered = ray.data.read_datasource(Pieces(), override_num_blocks=1, num_cpus=0).map(
-        Remote,
-        fn_constructor_args=(ray.put(files), *how),
-        compute=ray.data.ActorPoolStrategy(size=processes),
-        num_cpus=1,
-        max_task_retries=RETRIES,
-    )
+    files = ray.put(contents(model))
     try:
-        yield from answered.iter_rows()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of how max_task_retries will be given from 2.64 on
+            found = ray.data.read_datasource(Pieces(), override_num_blocks=1, num_cpus=0).map(
+                Scorer,
+                fn_constructor_args=(functools.partial(begin_process, files), *how),
+                compute=ray.data.ActorPoolStrategy(size=processes),
+                num_cpus=1,
+                max_task_retries=RETRIES,
+            )
+        yield from found.iter_rows()
     except ray.exceptions.RayError as error:
         raise SystemExit(f"\n{error}\nThe same command goes on from there.") from None
     finally:
         ray.shutdown()
 
 
-class Remote(Scorer):
-    """One that is told where the model's files are."""
+def has_ray() -> bool:
+    return importlib.util.find_spec("ray") is not None
 
-    def __init__(self, files, *how):
-        import ray
 
-        super().__init__(ray.get(files), *how)
+def begin_process(files) -> dict[str, bytes]:
+    import ray
+
+    tf = quiet.tensorflow()
+    tf.config.threading.set_intra_op_parallelism_threads(1)  # the processes share the cores
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    return ray.get(files)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 # --- The folder ---------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Inside, no other process writes to the folder, which is made if there is none."""
+    folder.mkdir(exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise SystemExit(f"Another process is writing to {folder}.") from None
+    finally:
+        os.close(lock)
 
 
 def begin(folder: Path, asked: dict) -> dict:
     """What is in the folder: what was asked, how many rows were, and the files' sizes.
 
     Raises:
-        SystemExit: If something else was asked, or another process is writing.
+        SystemExit: If something else was asked.
     """
-    folder.mkdir(exist_ok=True)
-    try:
-        fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)  # until we end
-    except OSError:
-        raise SystemExit(f"Another process is writing to {folder}.") from None
     done = {"asked": asked, "rows": 0, "answered": 0, "bad": 0, "sizes": [0, 0]}
     if not (folder / "about.json").exists():
         return done
@@ -227,8 +246,8 @@ def begin(folder: Path, asked: dict) -> dict:
 
 
 def write(folder: Path, done: dict, kind: str, header: bytes, found: Iterable[dict]) -> None:
-    """Adds what is found to the folder, and to `done`: after each piece both can be gone on with."""
-    begun, said, before = time.monotonic(), 0.0, done["rows"]
+    """Adds what is found to the folder and to `done`; after each piece they are one state."""
+    begun = said = None
     with (
         open(folder / f"answers{kind}", "ab") as answers,
         open(folder / "bad_rows.jsonl", "ab") as bad_rows,
@@ -254,8 +273,11 @@ def write(folder: Path, done: dict, kind: str, header: bytes, found: Iterable[di
                 os.fsync(file.fileno())
             done["sizes"] = [file.tell() for file in files]
             note(folder, done)
-            now = time.monotonic()
-            if now - said > (1 if sys.stderr.isatty() else 30):
+            now, every = time.monotonic(), 1 if sys.stderr.isatty() else 30
+            if begun is None:  # the processes are there
+                begun = said = now
+                before = done["rows"]
+            elif now - said > every or piece["share"] == 1:
                 said, rate = now, (done["rows"] - before) / (now - begun)
                 say(
                     f"{piece['share']:4.0%}, {done['rows']:,} rows, {done['bad']:,} bad, "
@@ -300,14 +322,15 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f"--output: {args.output} exists; name a folder that is new")
     if not os.access(args.output.parent, os.W_OK):
         parser.error(f"--output: {args.output.parent} is no folder that can be written to")
-    if not importlib.util.find_spec("ray"):
+    if not has_ray():
         parser.error("there is no Ray: pip install -r serving/batch_requirements.txt")
 
     with rows.source(args.file, args.encoding) as file:
         print("Loading the model.", file=sys.stderr)
         version = query.newest_version(args.model).resolve()
-        loaded = signature, name, spec = query.load(version, args.signature)
-        series = spec.dtype != quiet.tensorflow().string and args.file.suffix.lower() in TABLES
+        loaded = query.load(version, args.signature)
+        _, name, spec = loaded
+        series = spec.dtype != quiet.tensorflow().string and args.file.suffix.lower() in rows.TABLES
         shape = spec.shape.as_list() if series else None
         if series and (len(shape) != 3 or None in shape[1:]):
             raise SystemExit(
@@ -325,32 +348,30 @@ def main(argv: list[str] | None = None) -> None:
         **{name: getattr(args, name) for name in ("column", "format", "signature", "encoding")},
     }
     try:
-        done = begin(beside, asked)
-        if done["rows"]:
-            say(f"Going on behind row {done['rows']:,}.")
-        read = (args.file.resolve(), args.encoding, done["rows"], args.column, name, shape)
-        how = (args.signature, columns, kind, args.batch)
-        write(
-            beside,
-            done,
-            kind,
-            header.getvalue().encode(),
-            scored(read, version, how, args.processes),
-        )
-        if not done["answered"]:
-            shutil.rmtree(beside)
-            raise SystemExit(f"No row of {args.file} could be answered; nothing is written.")
-        if not done["bad"]:
-            (beside / "bad_rows.jsonl").unlink()
-        os.rename(beside, args.output)
+        with alone(beside):
+            done = begin(beside, asked)
+            if done["rows"]:
+                say(f"Going on behind row {done['rows']:,}.")
+            read = (args.file.resolve(), args.encoding, done["rows"], args.column, name, shape)
+            how = (args.signature, columns, kind, args.batch)
+            with contextlib.closing(scored(read, version, how, args.processes)) as found:
+                write(beside, done, kind, header.getvalue().encode(), found)
+            if not done["answered"]:
+                shutil.rmtree(beside)
+                raise SystemExit(f"No row of {args.file} could be answered; nothing is written.")
+            if not done["bad"]:
+                (beside / "bad_rows.jsonl").unlink()
+            os.rename(beside, args.output)
     except OSError as error:
         raise SystemExit(f"{args.output} could not be written: {error}") from None
     except KeyboardInterrupt:
-        raise SystemExit("\nStopped; the same command goes on from there.") from None
-    say(f"{args.output}: {done['answered']:,} rows answered, {done['bad']:,} not.")
-
-
-TABLES = (".csv", ".tsv")
+        say("\nStopped; the same command goes on from there.")
+        raise SystemExit(130) from None
+    unasked = done["rows"] - done["answered"] - done["bad"]
+    say(
+        f"{args.output}: {done['answered']:,} rows answered, {done['bad']:,} not"
+        + (f"; no window ends at {unasked:,}." if unasked else ".")
+    )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from pathlib import Path
 # which nothing is to be asked has neither value nor error.
 Row = tuple[dict, object, str]
 
-KINDS = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt", ".parquet")
+TABLES = (".csv", ".tsv")
+KINDS = (*TABLES, ".jsonl", ".ndjson", ".txt", ".parquet")
 LONGEST = 2**24  # characters of a row; more have lost an end of a line, or of a quotation
 NUMBER_ROWS = 1024  # of Parquet at a time
 
