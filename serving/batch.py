@@ -245,9 +245,13 @@ def begin(folder: Path, asked: dict) -> dict:
     return done
 
 
-def write(folder: Path, done: dict, kind: str, header: bytes, found: Iterable[dict]) -> None:
-    """Adds what is found to the folder and to `done`; after each piece they are one state."""
-    begun = said = None
+def write(folder: Path, done: dict, kind: str, header: bytes, found: Iterable[dict]) -> str:
+    """Adds what is found to the folder and to `done`; after each piece they are one state.
+
+    Returns:
+        How fast.
+    """
+    begun, rate = None, "at once"
     with (
         open(folder / f"answers{kind}", "ab") as answers,
         open(folder / "bad_rows.jsonl", "ab") as bad_rows,
@@ -273,17 +277,17 @@ def write(folder: Path, done: dict, kind: str, header: bytes, found: Iterable[di
                 os.fsync(file.fileno())
             done["sizes"] = [file.tell() for file in files]
             note(folder, done)
-            now, every = time.monotonic(), 1 if sys.stderr.isatty() else 30
             if begun is None:  # the processes are there
-                begun = said = now
+                begun = said = time.monotonic()
                 before = done["rows"]
-            elif now - said > every or piece["share"] == 1:
-                said, rate = now, (done["rows"] - before) / (now - begun)
-                say(
-                    f"{piece['share']:4.0%}, {done['rows']:,} rows, {done['bad']:,} bad, "
-                    f"{rate:,.0f} a second",
-                    end="" if sys.stderr.isatty() else "\n",
-                )
+                continue
+            now, every = time.monotonic(), 1 if sys.stderr.isatty() else 30
+            rate = f"{(done['rows'] - before) / (now - begun):,.0f} a second"
+            if now - said > every:
+                said, end = now, "" if sys.stderr.isatty() else "\n"
+                counts = f"{done['rows']:,} rows, {done['bad']:,} bad"
+                say(f"{piece['share']:4.0%}, {counts}, {rate}", end)
+    return rate
 
 
 def note(folder: Path, done: dict) -> None:
@@ -355,7 +359,7 @@ def main(argv: list[str] | None = None) -> None:
             read = (args.file.resolve(), args.encoding, done["rows"], args.column, name, shape)
             how = (args.signature, columns, kind, args.batch)
             with contextlib.closing(scored(read, version, how, args.processes)) as found:
-                write(beside, done, kind, header.getvalue().encode(), found)
+                rate = write(beside, done, kind, header.getvalue().encode(), found)
             if not done["answered"]:
                 shutil.rmtree(beside)
                 raise SystemExit(f"No row of {args.file} could be answered; nothing is written.")
@@ -369,7 +373,7 @@ def main(argv: list[str] | None = None) -> None:
         raise SystemExit(130) from None
     unasked = done["rows"] - done["answered"] - done["bad"]
     say(
-        f"{args.output}: {done['answered']:,} rows answered, {done['bad']:,} not"
+        f"{args.output}: {done['answered']:,} rows answered, {done['bad']:,} not, {rate}"
         + (f"; no window ends at {unasked:,}." if unasked else ".")
     )
 

@@ -128,7 +128,8 @@ def too_long(line: str) -> str:
 def text_row(line: str, name: str) -> Row:
     if error := too_long(line):
         return {"line": line[:1000]}, None, error
-    return {name: line.rstrip()}, line.rstrip(), ""
+    text = line.rstrip("\r\n")
+    return {name: text}, text, ""
 
 
 def json_row(line: str, column: str) -> Row:

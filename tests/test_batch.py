@@ -274,8 +274,9 @@ def test_twenty_thousand_rows_in_two_processes_one_killed(model, tmp_path):
             time.sleep(0.05)
         scorers = [p for p in descendants(scoring.pid) if "Scorer" in command_line(p)]
         os.kill(scorers[0], signal.SIGKILL)
+        done = json.loads((tmp_path / ".writing-out/about.json").read_text("utf-8"))["rows"]
         said = scoring.communicate()[1]
-    assert scoring.returncode == 0 and len(scorers) == 2, said
+    assert scoring.returncode == 0 and len(scorers) == 2 and 0 < done < 20_000, said
     good, bad = read(tmp_path / "out")
     assert [r["row"] for r in bad] == [12_346]
     good_texts = [text for text in given if text != "no"]
