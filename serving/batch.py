@@ -10,8 +10,8 @@ with the row's number; bad_rows.jsonl, where rows could not be answered, and why
 what was asked and how many rows there were. It appears when all is done. Until then the work is in
 a folder .writing-… beside it, and the same command, after whatever stopped it, goes on from there.
 
-A model of numbers reads the windows of a series from CSV, one step a row, an answer for each row at
-which a window ends; or rows of JSON lines or Parquet that hold a window each.
+A model of windows reads those of a series from CSV, one step a row, and answers each row at which
+a window ends; or rows of JSON lines or Parquet that hold a window each.
 
 With RAY_ADDRESS in the environment, as `ray job submit` sets it, the processes are the cluster's.
 The command reads and writes on the machine where it runs; the others are sent the rows and the
@@ -143,6 +143,7 @@ def scored(read: tuple, model: Path, how: tuple, processes: int | None) -> Itera
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody else is told
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # else they give way to all other programs
     import pyarrow
     import ray
 
@@ -236,12 +237,12 @@ def begin(folder: Path, asked: dict) -> dict:
     if not (folder / "about.json").exists():
         return done
     done = json.loads((folder / "about.json").read_text("utf-8"))
-    changed = [name for name, value in asked.items() if value != done["asked"].get(name)]
-    if changed:
-        raise SystemExit(
-            f"{folder} is half of something else: another {', '.join(changed)}. Delete it, or "
-            "choose another --output."
-        )
+    for name, value in asked.items():
+        if value != done["asked"].get(name):
+            raise SystemExit(
+                f"{folder} is half done with another {name}: {done['asked'].get(name)}. Ask for "
+                "that, delete the folder, or choose another --output."
+            )
     return done
 
 

@@ -101,7 +101,7 @@ def test_stopped_anywhere_the_same_command_goes_on(model, tmp_path, monkeypatch,
     with (beside / "answers.jsonl").open("a") as file:
         file.write('{"sentences": "half a ro')  # the process was killed while it wrote
     in_this_process["pieces"] = 10**9
-    with pytest.raises(SystemExit, match="another format"):
+    with pytest.raises(SystemExit, match="another format: jsonl"):
         answers(model, path, output, "--format", "csv")
     good, bad = answers(model, path, output)
     assert in_this_process["asked"] == list(range(1, 1001))
