@@ -49,8 +49,8 @@ SENTENCE = [3, 6, 9, 11, 14, 17, 20, 25, 32]
 # --- The models --------------------------------------------------------------------------
 
 
-def build_sentiment():
-    model = sentiment.build(reviews.reviews(1000, "benchmark"), "lstm")
+def build_sentiment(units=128):
+    model = sentiment.build(reviews.reviews(1000, "benchmark"), "lstm", units)
     return model, sentiment.signatures(model)
 
 

@@ -4,8 +4,8 @@
         --output answers.csv
     python serving/predict.py saved_models/pos_tagging sentences.txt --output tagged.jsonl
 
-Rows come from CSV or TSV with names in the first line, from JSON lines, or from a text file,
-a text on each line; answers go to CSV or JSON lines, behind the columns that were given. A
+Rows come from CSV or TSV with names in the first line, from JSON lines, Parquet, or from a text
+file, a text on each line; answers go to CSV or JSON lines, behind the columns that were given. A
 row that cannot be answered is reported, and has the reason in its column `error`.
 """
 
@@ -16,72 +16,25 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 import query
 import quiet
+from rows import KINDS, Row, rows, share, source
 from text import by_level
 
-Row = tuple[dict, object, str]  # the columns given, the value to ask about, or an error
-
-
-# --- Rows of a file -----------------------------------------------------------------------
-
-
-def rows(file, kind: str, column: str | None, name: str) -> tuple[list[str], Iterator[Row]]:
-    """(the columns, the rows), read while they are asked for.
-
-    Args:
-        column: The one to ask about; None: the only one, or that with the input's name.
-        name: The input's name.
-    """
-    if kind == ".txt":
-        return [name], ((({name: line}), line, "") for line in map(str.rstrip, file))
-    if kind in (".jsonl", ".ndjson"):
-        return [column or name], (json_row(line, column or name) for line in file if line.strip())
-    if kind not in (".csv", ".tsv"):
-        raise SystemExit(f"{file.name}: by its name it is none of .csv, .tsv, .jsonl, .txt.")
-    header = file.readline().rstrip("\r\n")
-    separator = max("\t" if kind == ".tsv" else ",", ",", ";", "\t", "|", key=header.count)
-    names = [cell.strip() for cell in next(csv.reader([header], delimiter=separator), [])]
-    wanted = column or (names[0] if len(names) == 1 else name)
-    if wanted not in names:
-        raise SystemExit(f"{file.name} has the columns {names}; say which with --column.")
-    csv.field_size_limit(2**31 - 1)
-
-    def read():
-        # Else a quotation mark that nothing closes takes all further rows into its own.
-        reader = csv.reader(file, delimiter=separator, strict=kind == ".csv")
-        while True:
-            try:
-                cells = next(reader, None)
-            except csv.Error as error:
-                yield {}, None, str(error)
-                continue
-            if cells is None:
-                return
-            if cells and len(cells) != len(names):
-                why = f"{len(cells)} values, the first line names {len(names)} columns"
-                yield dict(zip(names, cells)), None, why
-            elif cells:
-                given = dict(zip(names, cells))
-                yield given, given[wanted], ""
-
-    return names, read()
-
-
-def json_row(line: str, column: str) -> Row:
-    try:
-        given = json.loads(line)
-    except ValueError as error:
-        return {}, None, f"no JSON: {error}"
-    if not isinstance(given, dict) or column not in given:
-        return {}, None, f"no object with {column!r}"
-    return given, given[column], ""
-
-
 # --- Asking -------------------------------------------------------------------------------
+
+
+def outputs(signature, name: str, spec) -> list[str]:
+    """The names that an answer has."""
+    found = sorted(signature.structured_outputs)
+    if "quantiles" not in found:
+        return found
+    # An answer has their levels, by which they are named.
+    answer = signature(**{name: quiet.tensorflow().zeros([1, *spec.shape[1:]])})
+    return sorted(by_level({o: x.numpy() for o, x in answer.items()}))
 
 
 def asker(signature, name: str, spec) -> Callable[[list], list[dict]]:
@@ -143,24 +96,25 @@ def plain(answer):
 
 
 def writer(file, kind: str, columns: list[str], outputs: list[str]) -> Callable[[dict, dict], None]:
-    """A function that writes a row and its answer."""
-    named = {o: f"predicted_{o}" if o in columns else o for o in outputs}
+    """A function that writes a row and its answer, under names that no column has."""
     if kind == ".jsonl":
         return lambda given, answer: print(
-            json.dumps({**given, **rename(answer, named)}, ensure_ascii=False), file=file
+            json.dumps({**given, **unlike(given, answer)}, ensure_ascii=False, default=str),
+            file=file,
         )
-    table = csv.DictWriter(file, [*columns, *named.values(), "error"], extrasaction="ignore")
+    named = dict(zip(outputs, unlike(columns, dict.fromkeys(outputs))))
+    table = csv.DictWriter(file, [*columns, *named.values()], extrasaction="ignore")
     table.writeheader()
 
     def write(given, answer):
-        answer = {name: cell(value) for name, value in rename(answer, named).items()}
+        answer = {named[name]: cell(value) for name, value in answer.items()}
         table.writerow({**given, **answer})
 
     return write
 
 
-def rename(answer: dict, named: dict) -> dict:
-    return {named.get(name, name): value for name, value in answer.items()}
+def unlike(columns: Container[str], answer: dict) -> dict:
+    return {f"predicted_{o}" if o in columns else o: value for o, value in answer.items()}
 
 
 def cell(value) -> str:
@@ -179,7 +133,7 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", type=Path, help="a version, or the folder of versions")
-    parser.add_argument("file", type=Path, help=".csv, .tsv, .jsonl, or .txt")
+    parser.add_argument("file", type=Path, help=", ".join(KINDS))
     parser.add_argument("--column", help="to ask about; default: the only one, or the input's name")
     parser.add_argument("--output", type=Path, required=True, help=".csv or .jsonl")
     parser.add_argument("--signature", default="serving_default")
@@ -199,32 +153,25 @@ def main(argv: list[str] | None = None) -> None:
     print("Loading the model.", file=sys.stderr)
     signature, name, spec = query.load(args.model, args.signature)
     tf = quiet.tensorflow()
-    if spec.dtype != tf.string and args.file.suffix.lower() != ".jsonl":
+    if spec.dtype != tf.string and args.file.suffix.lower() not in (".jsonl", ".parquet"):
         raise SystemExit(
             f"{name} is of numbers, (rows, …) {spec.shape}: give JSON lines, each "
-            f'{{"{name}": [[…], …]}}; serving/query.py takes one window as CSV.'
+            f'{{"{name}": [[…], …]}}; serving/query.py takes one window as CSV, '
+            "serving/batch.py the windows of a series."
         )
 
     beside = args.output.with_name(f".writing-{args.output.name}")
     try:
         with (
-            open(args.file, encoding=args.encoding, errors="surrogateescape", newline="") as source,
+            source(args.file, args.encoding) as file,
             open(beside, "w", encoding="utf-8", errors="replace", newline="") as target,
         ):
-            columns, found = rows(source, args.file.suffix.lower(), args.column, name)
-            outputs = sorted(signature.structured_outputs)
-            if "quantiles" in outputs:  # an answer has their levels, by which they are named
-                answer = signature(**{name: tf.zeros([1, *spec.shape[1:]])})
-                outputs = sorted(by_level({o: x.numpy() for o, x in answer.items()}))
-            write = writer(target, kind, columns, outputs)
-            answered, bad = answer_all(
-                found, asker(signature, name, spec), write, args.batch, source.buffer
-            )
+            columns, found = rows(file, args.column, name)
+            write = writer(target, kind, columns, [*outputs(signature, name, spec), "error"])
+            answered, bad = answer_all(found, asker(signature, name, spec), write, args.batch, file)
         if not answered:
             raise SystemExit(f"No row of {args.file} could be answered; nothing is written.")
         os.replace(beside, args.output)
-    except LookupError:
-        raise SystemExit(f"--encoding: there is no {args.encoding!r}.") from None
     except OSError as error:
         raise SystemExit(f"{args.output} could not be written: {error}") from None
     except KeyboardInterrupt:
@@ -235,9 +182,9 @@ def main(argv: list[str] | None = None) -> None:
     print(f"\r{summary:60}", file=sys.stderr)
 
 
-def answer_all(found: Iterator[Row], ask: Callable, write: Callable, batch: int, source):
-    """(how many rows were answered, how many not); shows how far `source` is read."""
-    size, begun, said = os.fstat(source.fileno()).st_size, time.monotonic(), 0.0
+def answer_all(found: Iterator[Row], ask: Callable, write: Callable, batch: int, file):
+    """(how many rows were answered, how many not); shows how far `file` is read."""
+    begun, said = time.monotonic(), 0.0
     answered = bad = 0
 
     def say(text, end="\n"):
@@ -257,8 +204,7 @@ def answer_all(found: Iterator[Row], ask: Callable, write: Callable, batch: int,
         now, done = time.monotonic(), answered + bad
         if now - said > 1:
             said = now
-            share, rate = source.tell() / max(size, 1), done / (now - begun)
-            say(f"{share:4.0%}, {done:,} rows, {rate:,.0f} a second", end="")
+            say(f"{share(file):4.0%}, {done:,} rows, {done / (now - begun):,.0f} a second", end="")
     return answered, bad
 
 

@@ -80,8 +80,8 @@ def test_what_the_model_refuses_is_said(versions, tmp_path, monkeypatch, text, e
 
 
 def test_arguments_are_read_before_tensorflow():
-    """Also by `predict.py`, which takes up what is beside it."""
-    for name in ("query", "predict"):
+    """Also by `predict.py` and `batch.py`, which take up what is beside them."""
+    for name in ("query", "predict", "batch"):
         script = f"""
 import runpy, sys
 sys.argv = ["{name}.py", "--help"]

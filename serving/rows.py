@@ -1,0 +1,217 @@
+"""Rows of a file: CSV, TSV, JSON lines, Parquet, or a text on each line; read as asked for.
+
+A row that can't be read comes with the reason, and those behind it are read.
+"""
+
+import collections
+import csv
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+# The columns given (or {"line": what can't be read), the value to ask about, an error. A row of
+# which nothing is to be asked has neither value nor error.
+Row = tuple[dict, object, str]
+
+TABLES = (".csv", ".tsv")
+KINDS = (*TABLES, ".jsonl", ".ndjson", ".txt", ".parquet")
+LONGEST = 2**24  # characters of a row; more have lost an end of a line, or of a quotation
+NUMBER_ROWS = 1024  # of Parquet at a time
+
+
+def source(path: Path, encoding: str):
+    """The file, open. What is not in its encoding goes on, and is refused with its row.
+
+    Raises:
+        SystemExit: If the file's name or the encoding is none that is known.
+    """
+    kind = path.suffix.lower()
+    if kind not in KINDS:
+        raise SystemExit(f"{path}: by its name it is none of {', '.join(KINDS)}.")
+    if kind == ".parquet":
+        return open(path, "rb")
+    try:
+        return open(path, encoding=encoding, errors="surrogateescape", newline="")
+    except LookupError:
+        raise SystemExit(f"--encoding: there is no {encoding!r}.") from None
+
+
+def share(file) -> float:
+    """How much of what `source` opened is read."""
+    file = getattr(file, "buffer", file)
+    return min(1.0, file.tell() / max(1, os.fstat(file.fileno()).st_size))
+
+
+def rows(file, column: str | None, name: str) -> tuple[list[str], Iterator[Row]]:
+    """(the columns, the rows) of what `source` opened.
+
+    Args:
+        column: The one to ask about; None: the only one, or that with the input's name.
+        name: The input's name.
+
+    Raises:
+        SystemExit: If there is no such column.
+    """
+    kind = Path(file.name).suffix.lower()
+    if kind == ".txt":
+        return [name], (text_row(line, name) for line in lines(file))
+    if kind in (".jsonl", ".ndjson"):
+        wanted = column or name
+        return [wanted], (json_row(line, wanted) for line in lines(file) if line.strip())
+    names, found = parquet(file) if kind == ".parquet" else table(file)
+    wanted = column or (names[0] if len(names) == 1 else name)
+    if wanted not in names:
+        raise SystemExit(f"{file.name} has the columns {names}; say which with --column.")
+    return names, (asked(given, wanted, error) for given, error in found)
+
+
+def windows(file, steps: int, channels: int) -> tuple[list[str], Iterator[Row]]:
+    """(the columns, for each row the last `steps` rows) of a CSV file's columns of numbers.
+
+    Nothing is asked of the rows before the first window is full, nor, behind a row that can't be
+    read, of those before the next is.
+
+    Raises:
+        SystemExit: If there are not as many columns of numbers as channels.
+    """
+    names, found = table(file)
+    first = next(found, ({}, ""))
+    columns = [name for name, cell in first[0].items() if number(cell) is not None]
+    if len(columns) != channels:
+        raise SystemExit(
+            f"{file.name}: the model takes {channels} numbers a step, and the columns of numbers "
+            f"in the first row are {columns}. (Numbers have decimal points.)"
+        )
+
+    def read():
+        window = collections.deque(maxlen=steps)
+        for given, error in itertools.chain([first], found):
+            step = [number(given.get(name, "")) for name in columns]
+            if not error and None in step:
+                name = columns[step.index(None)]
+                error = f"no number in column {name!r}: {given[name]!r}"
+            if error:
+                window.clear()
+                yield given, None, error
+                continue
+            window.append(step)
+            yield given, list(window) if len(window) == steps else None, ""
+
+    return names, read()
+
+
+def number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+# --- One kind after the other -------------------------------------------------------------
+
+
+def lines(file) -> Iterator[str]:
+    """Its lines; of one that is too long, the beginning."""
+    while line := file.readline(LONGEST):
+        rest = line
+        while len(rest) == LONGEST and not rest.endswith(("\n", "\r")):
+            rest = file.readline(LONGEST)
+        yield line
+
+
+def too_long(line: str) -> str:
+    return f"longer than {LONGEST:,} characters" if len(line) >= LONGEST else ""
+
+
+def text_row(line: str, name: str) -> Row:
+    if error := too_long(line):
+        return {"line": line[:1000]}, None, error
+    text = line.rstrip("\r\n")
+    return {name: text}, text, ""
+
+
+def json_row(line: str, column: str) -> Row:
+    if error := too_long(line):
+        return {"line": line[:1000]}, None, error
+    try:
+        given = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return {"line": line.rstrip()}, None, f"no JSON: {error}"
+    if not isinstance(given, dict) or column not in given:
+        return {"line": line.rstrip()}, None, f"no object with {column!r}"
+    return asked(given, column, "")
+
+
+def asked(given: dict, column: str, error: str) -> Row:
+    value = None if error else given[column]
+    return given, value, error or (f"{column!r} is null" if value is None else "")
+
+
+def parquet(file) -> tuple[list[str], Iterator[tuple[dict, str]]]:
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise SystemExit("Parquet is read by pyarrow: pip install pyarrow") from None
+    try:
+        found = parquet.ParquetFile(file)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{file.name} cannot be read as Parquet: {error}") from None
+    batches = found.iter_batches(NUMBER_ROWS)
+    return found.schema_arrow.names, ((row, "") for batch in batches for row in batch.to_pylist())
+
+
+def table(file) -> tuple[list[str], Iterator[tuple[dict, str]]]:
+    """(the columns that the first line names, the cells of each row or an error)."""
+    first = "\t" if file.name.lower().endswith(".tsv") else ","
+    header = file.readline(LONGEST).rstrip("\r\n")
+    separator = max(first, ",", ";", "\t", "|", key=header.count)
+    names = [cell.strip() for cell in next(csv.reader([header], delimiter=separator), [])]
+
+    def read():
+        for cells, line, error in records(lines(file), separator, len(names)):
+            yield {**({"line": line} if error else {}), **dict(zip(names, cells))}, error
+
+    return names, read()
+
+
+def records(found: Iterable[str], separator: str, count: int) -> Iterator[tuple[list, str, str]]:
+    """(cells, the first line, an error) of each row, which may have several lines.
+
+    A row that is none ends with its first line: else a quotation mark that nothing closes
+    would take further rows into its own.
+    """
+    csv.field_size_limit(LONGEST)
+    found, ahead = iter(found), collections.deque()
+
+    def row():
+        size = 0
+        while size < LONGEST and (line := ahead.popleft() if ahead else next(found, "")):
+            taken.append(line)
+            size += len(line)
+            yield line
+
+    def counted(cells):
+        return (
+            ""
+            if len(cells) == count
+            else (f"{len(cells)} values, the first line names {count} columns")
+        )
+
+    while True:
+        taken = []
+        try:
+            cells = next(csv.reader(row(), delimiter=separator, strict=True), [])
+            error = counted(cells)
+        except csv.Error as unread:
+            cells, error = [], str(unread)
+        if not taken:
+            return
+        if error:
+            ahead.extendleft(reversed(taken[1:]))
+        if error and separator == "\t":  # which never stands in a value; quotation marks may
+            cells = taken[0].rstrip("\r\n").split("\t")
+            error = counted(cells)
+        if taken[0].strip("\r\n"):
+            yield cells, taken[0].rstrip("\r\n")[:1000], error
