@@ -229,7 +229,7 @@ def draw_attention(path: Path, write, sentences: list[str]) -> None:
 def main(args: argparse.Namespace) -> None:
     training.seed(args)
     data = load(args)
-    args.epochs = args.epochs or training.enough_epochs(len(data["train"]), BATCH, 9000)
+    args.epochs = args.epochs or training.enough_epochs(len(data["train"]), BATCH, 5400)
     training.begin(args, data)
     known = Subwords(subwords.learn([x for pair in data["train"] for x in pair], args.pieces))
     sizes = ", ".join(f"{len(pairs):,} for {name}" for name, pairs in data.items())
