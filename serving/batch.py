@@ -120,7 +120,7 @@ class Scorer:
                 row = {"row": number, "error": answer["error"], "given": given}
                 print(json.dumps(row, ensure_ascii=False, default=str), file=bad)
             else:
-                write(given, {"row": number, **answer})
+                write(given, {"row": number, **dict(sorted(answer.items()))})
         refused = bad.getvalue().encode(errors="backslashreplace")
         return {
             "first": found[0][0],
@@ -164,7 +164,10 @@ def scored(read: tuple, model: Path, how: tuple, processes: int | None) -> Itera
 
     options = {"logging_level": logging.ERROR, "log_to_driver": False}
     if "RAY_ADDRESS" in os.environ:
-        ray.init(**options)
+        try:
+            ray.init(**options)
+        except ConnectionError as error:
+            raise SystemExit(f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: {error}") from None
         processes = processes or int(ray.cluster_resources()["CPU"])
     else:
         processes = processes or len(os.sched_getaffinity(0))
@@ -173,8 +176,8 @@ def scored(read: tuple, model: Path, how: tuple, processes: int | None) -> Itera
     context.execution_options.preserve_order = True
     context.target_max_block_size = 1  # every piece is a block of its own
     context.enable_progress_bars = context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    files = ray.put(contents(model))
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    files, behind = ray.put(contents(model)), read[2]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of how max_task_retries will be given from 2.64 on
@@ -185,9 +188,13 @@ def scored(read: tuple, model: Path, how: tuple, processes: int | None) -> Itera
                 num_cpus=1,
                 max_task_retries=RETRIES,
             )
-        yield from found.iter_rows()
+        for piece in found.iter_rows():
+            behind = piece["last"]
+            yield piece
     except ray.exceptions.RayError as error:
-        raise SystemExit(f"\n{error}\nThe same command goes on from there.") from None
+        raise SystemExit(
+            f"\nStopped behind row {behind:,}: {error}\nThe same command goes on from there."
+        ) from None
     finally:
         ray.shutdown()
 
