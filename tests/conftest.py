@@ -2,6 +2,7 @@
 
 import fcntl
 import functools
+import gc
 import json
 import os
 import shutil
@@ -43,6 +44,13 @@ def etth1_csv():
 @pytest.fixture
 def questions_words():
     return data_or_skip(os.environ.get("QUESTIONS_WORDS"), "questions-words.txt ($QUESTIONS_WORDS)")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_is_left_is_not_collected_again():
+    """What TensorFlow keeps of all graphs grows, and Python would go through it ever again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module")
