@@ -13,8 +13,8 @@ a delay of L:
     t(N) = c + r / N + 2 (N - 1) (G / (N B) + L)
 
 c is what each worker does for itself, whatever its rows (reading all of the batch, the
-optimizer), r what is shared; both follow from the step times of one worker and two, less what
-sums cost between two processes here. The last term is a ring's: each worker sends, and gets,
+optimizer), r what is shared. Both follow from the step times of one worker and two; what sums cost
+between two processes here counts as c. The last term is a ring's: each worker sends, and gets,
 2 (N - 1) parts of G / N, one after the other.
 """
 

@@ -109,7 +109,7 @@ def batches(pairs: Pairs, known: Subwords, training: bool) -> tf.data.Dataset:
     """
     texts = [subwords.spaced(list(side)) for side in zip(*pairs)]
     if training:
-        lengths = np.array([[len(known.library.encode(x)) for x in side] for side in texts])
+        lengths = np.array([[len(known.processor.encode(x)) for x in side] for side in texts])
         kept = np.flatnonzero(lengths.max(axis=0) < LONGEST)
         texts = [[side[i] for i in kept] for side in texts]
     size = len(texts[0])
@@ -118,7 +118,7 @@ def batches(pairs: Pairs, known: Subwords, training: bool) -> tf.data.Dataset:
         return tf.ragged.constant(rows, dtype=tf.int32).to_tensor(PAD)
 
     def epoch():
-        cut = known.drawn if training else known.library.encode
+        cut = known.drawn if training else known.processor.encode
         read, written = cut(texts[0]), cut(texts[1])
         order = np.random.permutation(size)  # of those as long, another in each epoch
         order = sorted(order, key=lambda i: (len(written[i]), len(read[i])))

@@ -18,7 +18,7 @@ Row = tuple[dict, object, str]
 TABLES = (".csv", ".tsv")
 KINDS = (*TABLES, ".jsonl", ".ndjson", ".txt", ".parquet")
 LONGEST = 2**24  # characters of a row; more have lost an end of a line, or of a quotation
-NUMBER_ROWS = 1024  # of Parquet at a time
+AT_A_TIME = 1024  # rows of Parquet
 
 
 def source(path: Path, encoding: str):
@@ -158,7 +158,7 @@ def parquet(file) -> tuple[list[str], Iterator[tuple[dict, str]]]:
         found = parquet.ParquetFile(file)
     except (OSError, ValueError) as error:
         raise SystemExit(f"{file.name} cannot be read as Parquet: {error}") from None
-    batches = found.iter_batches(NUMBER_ROWS)
+    batches = found.iter_batches(AT_A_TIME)
     return found.schema_arrow.names, ((row, "") for batch in batches for row in batch.to_pylist())
 
 
@@ -193,11 +193,8 @@ def records(found: Iterable[str], separator: str, count: int) -> Iterator[tuple[
             yield line
 
     def counted(cells):
-        return (
-            ""
-            if len(cells) == count
-            else (f"{len(cells)} values, the first line names {count} columns")
-        )
+        right = len(cells) == count
+        return "" if right else f"{len(cells)} values, the first line names {count} columns"
 
     while True:
         taken = []

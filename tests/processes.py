@@ -3,8 +3,8 @@
     processes.run(["-c", "print(1)"], cwd=folder)
     processes.run(["script.py", "--help"], cwd=folder)
 
-are `subprocess.run([sys.executable, …], capture_output=True, text=True)`: but the process is a fork
-of one that has imported TensorFlow and Keras, which takes five seconds, and nothing else.
+are `subprocess.run([sys.executable, …], capture_output=True, text=True)`. But the process is a fork
+of one that has imported TensorFlow and Keras, and nothing of ours: that takes five seconds.
 """
 
 import atexit
@@ -84,6 +84,5 @@ if __name__ == "__main__":
     import keras  # noqa: F401
     import tensorflow  # noqa: F401
 
-    sys.modules.pop("processes", None)
     for line in sys.stdin:
         print(_fork(*json.loads(line)), flush=True)

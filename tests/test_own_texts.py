@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from conftest import answered
+from conftest import answered, portable_ops
 
 from recipes import pos_tagging, sentiment
 from recipes.common import labelled_texts, treebanks
@@ -238,6 +238,7 @@ def test_xpos_of_another_script_is_learned_and_answered(hindi):
         for tag, true in zip(row, tags)
     ]
     assert np.mean(right) > 0.9
+    portable_ops(hindi / "saved_models/pos_tagging/1")
     metrics = json.loads((hindi / "run/metrics.json").read_text())
     assert metrics["column"] == "xpos" and metrics["crf"] is True
     assert metrics["test"]["words"] == len(right)

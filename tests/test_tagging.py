@@ -47,7 +47,7 @@ def test_the_hardest_tags_are_shown(capsys):
     assert "85.71% of 7 words" in said and "lowest F1: VERB 0.667, NOUN 0.800" in said
 
 
-def test_with_a_crf_the_export_answers_with_the_best_path():
+def test_with_a_crf_the_answer_is_the_best_path():
     data, tags = pos_tagging.load("sample", 0)
     model = pos_tagging.build(data["train"][:200], tags, "simple_rnn", crf=True)
     model.set_weights([w + 0.1 for w in model.get_weights()])

@@ -47,11 +47,11 @@ def test_words_are_cut_as_the_library_cuts_them(known):
         "é" * 50,
     ]
     found = known.numbers(tf.constant(texts)).to_list()
-    assert found == [known.library.encode(text) for text in subwords.spaced(texts)]
+    assert found == [known.processor.encode(text) for text in subwords.spaced(texts)]
     again = known.texts(known.numbers(tf.constant(texts[:200])).to_tensor(PAD)).numpy()
     assert [text.decode() for text in again] == texts[:200]
     assert known.numbers(tf.constant([b"six\xff"])).to_list() == [
-        known.library.encode("six\N{REPLACEMENT CHARACTER}")
+        known.processor.encode("six\N{REPLACEMENT CHARACTER}")
     ]
     assert known.numbers(tf.constant([], tf.string)).shape[0] == 0
 
@@ -61,15 +61,15 @@ def test_drawn_cuts_differ_and_spell_the_same(known):
     np.random.seed(0)
     first, second = known.drawn(texts), known.drawn(texts)
     assert first != second
-    assert [known.library.decode(cut) for cut in first] == texts
+    assert [known.processor.decode(cut) for cut in first] == texts
     np.random.seed(0)
-    assert Subwords(known.library.serialized_model_proto()).drawn(texts) == first
+    assert Subwords(known.processor.serialized_model_proto()).drawn(texts) == first
 
 
 def test_the_probable_cuts_are_drawn_more_often(known):
     word, draws = "seventy", 4000
-    cuts = known.library.nbest_encode_as_ids(word, subwords.BEST)
-    p = np.exp([sum(map(known.library.get_score, cut)) for cut in cuts]) ** subwords.SMOOTHNESS
+    cuts = known.processor.nbest_encode_as_ids(word, subwords.BEST)
+    p = np.exp([sum(map(known.processor.get_score, cut)) for cut in cuts]) ** subwords.SMOOTHNESS
     found = known.drawn([word] * draws)
     shares = [found.count(cut) / draws for cut in cuts]
     np.testing.assert_allclose(shares, p / p.sum(), atol=4 * np.sqrt(0.25 / draws))
@@ -92,7 +92,7 @@ def test_batches_hold_each_pair_once(known):
             for read, written in zip(source.numpy().tolist(), target.numpy().tolist()):
                 sides = [side[: side.index(END)] for side in (read, written)]
                 assert not any(read[len(sides[0]) + 1 :])
-                found.append(tuple(map(known.library.decode, sides)))
+                found.append(tuple(map(known.processor.decode, sides)))
         assert sorted(found) == sorted(PAIRS)
 
 
@@ -265,7 +265,7 @@ def test_scores_and_attention_are_those_of_the_model(run, served):
     answer = served["serving_default"](sentences=tf.constant(SENTENCES))
     number = {piece: k for k, piece in enumerate(known.pieces.numpy())}
     for row, sentence in enumerate(SENTENCES):
-        source = known.library.encode(" ".join(sentence.split()))
+        source = known.processor.encode(" ".join(sentence.split()))
         pieces = [x for x in answer["pieces"][row].numpy() if x]
         target = [*(number[x] for x in pieces), END]
         memory = encoder(np.array([[*source, END]]))
@@ -296,7 +296,7 @@ def test_written_piece_by_piece_it_is_the_most_probable(run, served):
         tokens.append(answer["last"].numpy())
         np.testing.assert_array_equal(answer["ended"], tokens[-1] == END)
     for row, sentence in enumerate(SENTENCES[:2]):
-        memory = encoder(np.array([[*known.library.encode(sentence), END]]))
+        memory = encoder(np.array([[*known.processor.encode(sentence), END]]))
         expected = []
         for _ in range(6):
             logits, *_ = decoder([tf.constant([[END, *expected]]), *memory])

@@ -60,10 +60,10 @@ class Subwords:
     """The pieces of a model that `learn` returns, numbered."""
 
     def __init__(self, model: bytes):
-        self.library = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self.processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         numbers = range(len(self))
-        pieces = [self.library.id_to_piece(k) for k in numbers]
-        scores = np.array([self.library.get_score(k) for k in numbers], "float32")
+        pieces = [self.processor.id_to_piece(k) for k in numbers]
+        scores = np.array([self.processor.get_score(k) for k in numbers], "float32")
         known = [k for k in numbers if k > END]
         scores[UNKNOWN] = scores[known].min() - UNKNOWN_PENALTY
         self.longest = max(len(pieces[k]) for k in known)
@@ -79,7 +79,7 @@ class Subwords:
 
     def __len__(self) -> int:
         """How many numbers there are."""
-        return self.library.get_piece_size()
+        return self.processor.get_piece_size()
 
     def drawn(self, texts: list[str]) -> list[list[int]]:
         """The numbers of `texts`, each word cut in one of its `BEST` ways: the probable more often.
@@ -90,7 +90,7 @@ class Subwords:
 
     def _drawn(self, word):
         if word not in self.best:
-            cuts = self.library.nbest_encode_as_ids(word, BEST) or [self.library.encode(word)]
+            cuts = self.processor.nbest_encode_as_ids(word, BEST) or [self.processor.encode(word)]
             scores = SMOOTHNESS * np.array([self.of_piece[cut].sum() for cut in cuts])
             chances = np.exp(scores - scores.max())
             self.best[word] = cuts, np.cumsum(chances / chances.sum())[:-1]

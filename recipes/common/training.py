@@ -76,9 +76,9 @@ def begin(args: argparse.Namespace, *data, extendable: bool = False) -> None:
     if args.restart and workers.is_chief():
         for folder in ("checkpoints", "tensorboard"):
             shutil.rmtree(args.output / folder, ignore_errors=True)
-    done = 0 if args.restart else epochs_done(args.output)
+    kept = None if args.restart else history(args.output)
+    done = len(kept["epochs"]) if kept else 0
     workers.agree({"data read, by fingerprint": args.data_read, "epochs done in --output": done})
-    kept = history(args.output)
     if kept:
         refuse_another(kept, args)
 
