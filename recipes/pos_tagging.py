@@ -318,7 +318,8 @@ def main(args: argparse.Namespace) -> None:
 
     trained = training.fit(model, train, validation, args, best=("val_accuracy", "max"))
     small_embeddings.quantize(model)
-    read = tf.function(layers.without_gradients()(model), [WORDS])  # traced once for any size
+    answer = layers.without_gradients()(model)
+    read = tf.function(answer, [WORDS], autograph=False)  # traced once for any size
     scores, _ = evaluate(read, data["validation"], data["train"], tags)
     test, confusion = evaluate(read, data["test"], data["train"], tags)
     training.write_metrics(args, trained, model, validation=scores, test=test)
