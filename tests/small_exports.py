@@ -2,18 +2,21 @@
 
 import numpy as np
 
-from recipes import forecasting, language_model, pos_tagging, sentiment, speech
+from recipes import forecasting, language_model, pos_tagging, sentiment, speech, translation
 from recipes.common import (
     ctc,
     forecasting_stream,
     publishing,
     recordings,
     speech_export,
+    subwords,
     text_export,
+    translation_export,
     vector_tables,
     word_search,
 )
 from recipes.common.characters import Characters
+from recipes.common.samples import number_words
 
 MEAN, STD = np.array([300.0, 12, 0.05], "float32"), np.array([50.0, 5, 0.01], "float32")
 LOOKBACK, HORIZON = 48, 30
@@ -70,6 +73,13 @@ def listener(folder, of_texts):
     return publishing.publish(model, folder, served)
 
 
+def translator(folder):
+    texts = [text for pair in number_words.pairs(300, "small") for text in pair]
+    known = subwords.Subwords(subwords.learn(texts, 80))
+    model, halves = translation.build(known, "gru", units=8, dimension=8)
+    return publishing.publish(model, folder, translation_export.signatures(halves, "six"))
+
+
 EXPORTS = {
     "pos_tagging": tagger,
     "sentiment": lambda folder: classifier(folder, False),
@@ -79,6 +89,7 @@ EXPORTS = {
     "language_model": writer,
     "speech": lambda folder: listener(folder, False),
     "speech_texts": lambda folder: listener(folder, True),
+    "translation": translator,
     "word_embeddings": lambda folder: vectors(folder, False),
     "word_embeddings_ngrams": lambda folder: vectors(folder, True),
 }

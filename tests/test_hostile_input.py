@@ -36,6 +36,10 @@ SIGNATURES = [
         for signature in ("serving_default", "generate", "stream", "initial_state")
     ],
     *[
+        ("translation", signature)
+        for signature in ("serving_default", "alternatives", "start", "next")
+    ],
+    *[
         (recipe, signature)
         for recipe in ("word_embeddings", "word_embeddings_ngrams")
         for signature in ("serving_default", "neighbours", "analogies")
@@ -67,6 +71,9 @@ def good(served, recipe, signature, batch=2):
         return {"words": tf.fill([batch], "saw")}
     if signature == "words":
         return {"words": tf.fill([batch, 2], "saw")}
+    if signature == "next":
+        sentences = {"sentences": tf.fill([batch], "sixty-two")}
+        return sentences | served[recipe]["start"](**sentences)
     if signature == "stream":
         states = served[recipe]["initial_state"](batch_size=tf.constant(batch))
         if recipe == "speech_texts":
@@ -124,10 +131,11 @@ def test_every_input_is_named_whose_size_is_wrong(served, recipe, signature):
     shapes = served[recipe][signature].structured_input_signature[1]
     for name, value in inputs.items():
         for axis in range(value.shape.rank):
-            if shapes[name].shape[axis] is not None or (signature == "stream" and axis == 0):
+            of_batch = signature in ("stream", "next") and axis == 0
+            if shapes[name].shape[axis] is not None or of_batch:
                 longer = tf.concat([value, value], axis)
                 # All are compared with the first that the signature declares.
-                named = r"[a-z_0-9]+" if signature == "stream" and axis == 0 else name
+                named = r"[a-z_0-9]+" if of_batch else name
                 refused(served[recipe][signature], {**inputs, name: longer}, named)
 
 
@@ -214,6 +222,9 @@ def test_any_text_has_an_answer(served, text):
     inputs = good(served, "sentiment_stream", "stream", batch=1)
     streamed = served["sentiment_stream"]["stream"](**{**inputs, "chunk": tf.constant([text])})
     np.testing.assert_allclose(streamed["probabilities"], answer["probabilities"], atol=1e-5)
+    for signature in ("serving_default", "alternatives"):
+        answer = served["translation"][signature](sentences=tf.constant([text]))
+        assert np.all(np.isfinite(answer["scores"]))
     answer = served["pos_tagging"]["serving_default"](sentences=tf.constant([text]))
     assert answer["lengths"][0] == np.sum(answer["tags"].numpy() != b"")
     if not text.strip():

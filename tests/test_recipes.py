@@ -14,7 +14,7 @@ from recipes.common import command_line, small_embeddings
 from recipes.common.words import clean
 
 RUNS = {
-    "pos_tagging": ["--cell", "simple_rnn", "--epochs", "2"],
+    "pos_tagging": ["--cell", "simple_rnn", "--epochs", "2", "--steps", "80"],
     "sentiment": ["--cell", "gru", "--epochs", "2", "--steps", "60"],
     "forecasting": ["--cell", "lstm", "--epochs", "2"],
 }
