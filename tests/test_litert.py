@@ -134,6 +134,29 @@ def test_weights_in_8_bits(quantize, larger, tmp_path):
     np.testing.assert_array_equal(runner(x=examples[:1])["y"], found[:1])  # it starts anew
 
 
+@pytest.mark.parametrize("kind", ["GRU", "LSTM"])
+def test_a_fixed_length_in_8_bits(kind, tmp_path):
+    """The converter, left with a loop of known length, takes the whole process down."""
+    x = keras.Input((5, FEATURES), name="x")
+    layer = getattr(layers, kind)(4, return_state=True)
+    _, *states = layer(x)
+    y, *_ = layer(x[:, :1], initial_state=states)
+    model = perturbed(keras.Model(x, {"y": y}))
+    examples = np.random.default_rng(0).normal(size=(40, 5, FEATURES)).astype("float32")
+    runner, counts = exported(model, tmp_path / "m", quantize="int8", examples=examples)
+    assert not counts["WHILE"]
+    found = np.concatenate([runner(x=x[None])["y"] for x in examples])
+    assert np.median(np.abs(found - model(examples)["y"]).max(1)) < 0.03
+
+
+def test_a_fixed_length_too_long_to_be_written_out_is_refused(tmp_path):
+    x = keras.Input((300, FEATURES))
+    model = keras.Model(x, layers.GRU(2, name="read")(x))
+    examples = np.zeros((9, 300, FEATURES), "float32")
+    with pytest.raises(ValueError, match=r"`read`.*256 steps, got 300.*Input\(\(None"):
+        layers.export_litert(model, tmp_path / "m", quantize="int8", examples=examples)
+
+
 def test_what_is_asked_for_is_checked(larger, tmp_path):
     model, examples = larger
     with pytest.raises(ValueError, match="expected one of"):

@@ -99,8 +99,10 @@ def test_a_forecaster_with_quantiles(tmp_path):
     mean, std, levels = np.array([1.0, -2.0]), np.array([0.5, 3.0]), (0.1, 0.5, 0.9)
     mean, std = mean.astype("float32"), std.astype("float32")
     model = perturbed(forecasting.build(mean, std, 30, 20, "gru", 8, units=8, levels=levels))
-    page = written(other_runtimes.forecaster(model, mean, std, levels), tmp_path)
-    window = np.random.default_rng(0).normal(size=(1, 30, 2)).astype("float32")
+    examples = np.random.default_rng(0).normal(mean, std, (40, 30, 2)).astype("float32")
+    made = other_runtimes.forecaster(model, mean, std, levels)
+    page = written(made, tmp_path, litert=True, examples=examples)
+    window = examples[:1]
     (tmp_path / "window.csv").write_text("\n".join(f"{a},{b}" for a, b in window[0].tolist()))
     served = forecasting.signatures(model, mean, std, levels)["serving_default"][0]
     expected, found = served(tf.constant(window)), page([tmp_path / "window.csv"])

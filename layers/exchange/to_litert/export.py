@@ -47,8 +47,9 @@ def export_litert(
 
     Raises:
         ImportError: If ai-edge-litert is missing.
-        ValueError: If a layer does what LiteRT can't, or what comes out, before it is quantized,
-            differs from the model on random inputs. The message names the layer.
+        ValueError: If a layer does what LiteRT can't, for "int8" also if a loop has a fixed length
+            of more than 256 steps; or if what comes out, before it is quantized, differs from the
+            model on random inputs. The message names the layer.
     """
     try:
         from ai_edge_litert import interpreter  # noqa: F401
@@ -96,7 +97,7 @@ def _as_litert(model, batch_size, quantize=None, examples=None):
         assigned.extend(x for x in scope.state_mapping.values() if id(x) not in given)
         return dict(zip(outputs, found))
 
-    with elsewhere.traced_for(place):
+    with elsewhere.traced_for(place.calibrated if quantize == "int8" else place):
         traced = serve.get_concrete_function()
     model_files.check_operations(traced.graph.as_graph_def())
     if assigned:

@@ -30,34 +30,37 @@ def covers(call: plans.Call) -> bool:
     return usual and all(state is not None and not state.any() for state in states)
 
 
-def recurrence(cell: Cell, return_sequences: bool, looped: Callable) -> Callable:
+def recurrence(cell: Cell, return_sequences: bool, looped: Callable, unroll: bool) -> Callable:
     """As `loop.recurrence`, for a call that is covered.
 
     Args:
-        looped: The same as a loop. It gives the last states where steps are left out; nothing of
-            it is in the file if nobody asks for them.
+        looped: The same by `loop.recurrence`. It gives the last states where steps are left out;
+            nothing of it is in the file if nobody asks for them.
+        unroll: Whether to write out the steps that the operation stands for.
     """
 
     def execute(weights, given):
         inputs, mask, (zeros, _) = given.inputs, given.mask, given.states
         if mask is None:
-            outputs, last = _all_steps(cell, weights, given)
+            outputs, last = _all_steps(cell, weights, given, unroll)
             if return_sequences:
                 return outputs, last
             return outputs[-1], last
         inputs, done, in_all = in_front(inputs, mask)
-        outputs, _ = _all_steps(cell, weights, given._replace(inputs=inputs, mask=None))
+        given_in_front = given._replace(inputs=inputs, mask=None)
+        outputs, _ = _all_steps(cell, weights, given_in_front, unroll)
         outputs = tf.concat([zeros[None], outputs], 0)
         return at_steps(done if return_sequences else in_all, outputs), looped(weights, given)[1]
 
     return execute
 
 
-def _all_steps(cell, weights, given):
+def _all_steps(cell, weights, given, unroll):
     """All outputs, (time, batch, units), and the last states."""
 
     def steps(inputs, h, c, *weights):
-        outputs, last = loop.recurrence(cell, False, True)(weights, Given(inputs, [h, c]))
+        run = loop.recurrence(cell, False, True, unroll=unroll)
+        outputs, last = run(weights, Given(inputs, [h, c]))
         return outputs[-1], outputs, *last, tf.ones(())
 
     name = {"api_implements": f"lstm_{uuid.uuid4()}", "time_major": True, "go_backwards": False}
