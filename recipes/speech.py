@@ -17,10 +17,10 @@ For texts they look back only, and say at each step which symbol has just been s
 classification adds up all possibilities (Graves et al. 2006; recipes/common/ctc.py). Such a model
 also answers while someone is still speaking.
 
-Five speakers are few. In training a recording is now faster, now slower, louder or less, between
-other silences and in other noise, and parts of its spectrum are left out (SpecAugment, Park et
-al. 2019). Who is tested on is in no other part; all others train, and a tenth of what they said
-validates.
+Five speakers are few. In training a recording is now faster, now slower, louder or less, brighter
+or duller, between other silences and in other noise, and parts of its spectrum are left out
+(SpecAugment, Park et al. 2019). Who is tested on is in no other part; all others train, and a tenth
+of what they said validates.
 """
 
 import argparse
@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from a
 
 from recipes.common import command_line
 
-EPOCHS = {"spoken_digit": 30, "sample": 12}
+EPOCHS = {"spoken_digit": 20, "sample": 12}
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:

@@ -193,6 +193,17 @@ def test_who_is_tested_on_was_never_heard():
 # --- Augmentation ------------------------------------------------------------------------------
 
 
+def test_another_microphone_changes_levels_of_frequencies_and_nothing_else():
+    gains = augmentation.another_microphone(64, np.random.default_rng(0))
+    assert gains.max() / gains.min() > 2
+    time = np.arange(4000) / 8000
+    for frequency in (500, 1000, 3000):
+        x = np.sin(2 * np.pi * frequency * time).astype("float32")
+        gain = np.interp(frequency / 4000 * 63, np.arange(64), gains)
+        np.testing.assert_allclose(augmentation.heard_by(gains, x), gain * x, atol=0.01 * gain)
+    np.testing.assert_allclose(augmentation.heard_by(np.ones(64), SOUND), SOUND, atol=1e-6)
+
+
 def test_words_are_joined_at_their_levels_above_the_noise():
     words = [SOUND, 0.1 * SOUND]
     pauses, levels = np.array([800, 1600, 2400]), np.array([-20.0, -30.0])
