@@ -32,7 +32,7 @@ async function withBrowser(use) {
 async function opened(browser, url, options = {}) {
   const context = await browser.newContext({ locale: "en-US", ...options });
   const page = await context.newPage();
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(60_000);
   const said = [];
   page.on("console", (one) => one.type() === "error" && said.push(one.text()));
   page.on("pageerror", (error) => said.push(String(error)));

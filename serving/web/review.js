@@ -14,12 +14,13 @@ export async function startReview(root) {
   const reader = new Reader(about);
   const stream = new Stream(about, run);
 
-  /** {words, unread, each: [the probabilities before the first word, after it, …]} */
+  /** {words, unread, each: the probabilities after each word, or those of no words} */
   async function answer(text, outdated) {
     const all = reader.split(text.toLowerCase());
     const words = all.slice(0, about.longest);
-    const each = await stream.probabilities(reader.numbers(words), outdated);
-    return each && { words, unread: all.length - words.length, each };
+    const found = await stream.probabilities(reader.numbers(words), outdated);
+    const each = words.length ? found?.slice(1) : found;
+    return { words, unread: all.length - words.length, each };
   }
 
   const [verdict, list, chart, unread] = [".verdict", ".words", ".chart", ".note"].map((name) =>
@@ -36,13 +37,12 @@ export async function startReview(root) {
     const number = html("data", { value: last[followed] }, percent(last[best]));
     verdict.replaceChildren(html("strong", {}, name(best)), " ", number);
     verdict.dataset.label = about.labels[best];
-    list.replaceChildren(
-      ...words.flatMap((word, i) => [tinted(word, line[i], line[i + 1], name(followed)), " "]),
-    );
+    const spans = words.map((word, i) => tinted(word, line[i - 1] ?? line[0], line[i], name(followed)));
+    list.replaceChildren(...spans.flatMap((span) => [span, " "]));
     unread.hidden = !rest;
     unread.textContent = say("unread", about.longest, rest);
     const ends = about.labels.length === 2 ? [name(1), name(0)] : [name(followed), ""];
-    drawChart(chart, (width) => picture(line, width, ends));
+    drawChart(chart, (width) => picture(line, width, ends, words.length));
     return words.length ? `${name(best)}, ${percent(last[best])}` : say("nothingWritten");
   }
 
@@ -63,7 +63,7 @@ function points(change) {
   return rounded < 0 ? `−${-rounded}` : `+${rounded}`;
 }
 
-function picture(line, width, [top, bottom]) {
+function picture(line, width, [top, bottom], count) {
   const [height, left, right, above, below] = [150, 62, 12, 10, 28];
   const x = (i) => left + ((width - left - right) * i) / Math.max(1, line.length - 1);
   const y = (p) => above + (height - above - below) * (1 - p);
@@ -74,13 +74,13 @@ function picture(line, width, [top, bottom]) {
   const at = (p, text) =>
     svg("text", { x: left - 8, y: y(p), class: "tick", "text-anchor": "end", dy: "0.35em" }, text);
   const under = { x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle" };
-  const label = say("lineLabel", top, percent(line[0]), percent(line.at(-1)), line.length - 1);
+  const label = say("lineLabel", top, percent(line[0]), percent(line.at(-1)), count);
   return svg(
     "svg",
     { width, height, role: "img", "aria-label": label },
     ...[0, 0.5, 1].map(rule),
     ...[at(1, top), at(0.5, "50%"), at(0, bottom)],
-    svg("text", { ...under, class: "tick" }, say("wordsRead", line.length - 1)),
+    svg("text", { ...under, class: "tick" }, say("wordsRead", count)),
     svg("path", { d: path, class: "future" }),
     dot,
   );

@@ -16,7 +16,7 @@ export const STRINGS = {
 
     reviewTitle: "A review, word by word",
     reviewIntro:
-      "How does the writer like the film? The network reads each word once, as it comes, and keeps what it has understood. Each word has the colour of what it changed, and points of a percentage if they are many.",
+      "How does the writer like the film? The network reads each word once, as it comes, and keeps what it has understood. Each word has the colour of what it changed, and where that is much, it says by how many points.",
     review: "Review",
     scored: "Words of the review, by what they changed",
 
@@ -66,7 +66,7 @@ export const STRINGS = {
       ADP: "preposition",
       ADV: "adverb",
       AUX: "auxiliary",
-      CCONJ: "conjunction, coordinating",
+      CCONJ: "conjunction: and",
       DET: "determiner",
       INTJ: "interjection",
       NOUN: "noun",
@@ -75,7 +75,7 @@ export const STRINGS = {
       PRON: "pronoun",
       PROPN: "name",
       PUNCT: "punctuation",
-      SCONJ: "conjunction, subordinating",
+      SCONJ: "conjunction: that",
       SYM: "symbol",
       VERB: "verb",
       X: "other",
