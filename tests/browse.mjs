@@ -1,11 +1,11 @@
 // A real Chromium, without a window, on the page that serving/web/build.py made.
 //
 //     node tests/browse.mjs URL < inputs.json                # types, and prints what it reads
-//     node tests/browse.mjs URL docs/pictures/web.png        # takes a picture
+//     node tests/browse.mjs URL docs/pictures/web.png        # takes the picture of the README
 //
 // The browser comes inside of an npm package, with the libraries that it needs.
 
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,7 +14,12 @@ const require = createRequire(new URL("../serving/web/package.json", import.meta
 
 async function withBrowser(use) {
   const unpacked = await mkdtemp(join(tmpdir(), "chromium-"));
-  Object.assign(process.env, { TMPDIR: unpacked, AWS_EXECUTION_ENV: "22.x" }); // its libraries, too
+  const fonts = join(unpacked, "fonts.conf");
+  const folders = [`<dir>${unpacked}/fonts</dir>`, "<dir>/usr/share/fonts</dir>"];
+  folders.push('<dir prefix="xdg">fonts</dir>', `<cachedir>${unpacked}/cache</cachedir>`);
+  await writeFile(fonts, `<fontconfig>${folders.join("")}</fontconfig>`);
+  Object.assign(process.env, { TMPDIR: unpacked, FONTCONFIG_FILE: fonts });
+  process.env.AWS_EXECUTION_ENV = "22.x"; // where there are no system's libraries: its own
   const { default: packed } = await import(require.resolve("@sparticuz/chromium"));
   packed.setGraphicsMode = false;
   const { chromium } = require("playwright-core");
@@ -65,7 +70,7 @@ async function tagger(page) {
   const found = [];
   for (const word of await words.all()) {
     await word.hover();
-    const odds = page.locator("#odds li");
+    const odds = page.locator("#odds > div");
     found.push({
       word: await word.locator(".text").textContent(),
       tag: await word.locator(".tag").innerText(),
@@ -152,11 +157,15 @@ async function readAll(browser, url, inputs) {
   return found;
 }
 
+/** Of the tagger and the review, or with LOOK, options of the browser's, of the whole page. */
 async function takePicture(browser, url, path) {
   const size = { viewport: { width: 900, height: 900 }, deviceScaleFactor: 1.5 };
-  const { page } = await opened(browser, url, { ...size, ...JSON.parse(process.env.LOOK ?? "{}") });
+  const look = process.env.LOOK && JSON.parse(process.env.LOOK);
+  const { page } = await opened(browser, url, { ...size, ...look });
   await page.locator("#tagger ol.words li:nth-child(4) button").hover();
-  await page.screenshot({ path, fullPage: true });
+  const { y, height } = await page.locator("#review").boundingBox();
+  const clip = look ? undefined : { x: 0, y: 0, width: 900, height: y + height + 32 };
+  await page.screenshot({ path, clip, fullPage: true });
 }
 
 const [url, picture] = process.argv.slice(2);

@@ -3,14 +3,17 @@
 import argparse
 import functools
 import http.server
+import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
 import threading
+import time
 import unicodedata
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -88,7 +91,11 @@ def packages():
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """{name: (what the SavedModel answers by, its folder onnx)} of three small models."""
+    if not importlib.util.find_spec("tf2onnx"):
+        reason = "tf2onnx not installed: pip install -r serving/requirements.txt"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     folder = tmp_path_factory.mktemp("models")
+    keras.utils.set_random_seed(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sentiment, "LONGEST", LONGEST)
         tagger = perturbed(
@@ -136,7 +143,7 @@ def read(packages, models, tmp_path_factory):
 
 
 def check_tags(found, sentence, served):
-    (answer,) = [served["serving_default"][0](tf.constant([sentence]))]
+    answer = served["serving_default"][0](tf.constant([sentence]))
     expected = {name: x.numpy()[0] for name, x in answer.items()}
     real = [x.decode() for x in expected["words"] if x]
     assert [one["word"] for one in found] == real
@@ -240,7 +247,7 @@ def every_character():
     return "".join(one for one, x in zip(each, lower) if x.decode() == one.lower())
 
 
-def test_words_as_tensorflow_splits_them():
+def test_words_as_tensorflow_splits_them(packages):
     texts = [*HOSTILE, every_character()]
     assert len(texts[-1]) > 80_000
     known, letters = ["saw", "constructor", "日", "n't"], ["a", "🙂"]
@@ -285,6 +292,18 @@ def test_tables_as_the_clients_read_them(packages, tmp_path):
 def test_what_is_missing_is_named(tmp_path):
     command = [sys.executable, WEB / "build.py", "--output", tmp_path / "dist"]
     command += [f"--{name}={tmp_path}" for name in ("tagging", "review", "forecasting")]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ})
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and "pos_tagging.py --onnx writes one" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_real_run_is_taken_before_a_samples(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(WEB))
+    build = importlib.import_module("build")
+    monkeypatch.setattr(build, "REPOSITORY", tmp_path)
+    for age, run in ((9, "imdb-lstm"), (2, "data-gru"), (1, "sample-lstm")):
+        folder = tmp_path / "runs/sentiment" / run / "onnx"
+        folder.mkdir(parents=True)
+        (folder / "stream.onnx").touch()
+        os.utime(folder, (time.time() - age, time.time() - age))
+    assert build.newest(build.MODELS["review"]).parent.name == "data-gru"

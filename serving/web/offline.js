@@ -16,7 +16,7 @@ async function keepAll() {
 async function newestOrKept(request) {
   const cache = await caches.open(KEPT);
   try {
-    const answer = await fetch(request);
+    const answer = await fetch(request, { cache: "no-cache" }); // asks what has changed
     if (answer.ok) await cache.put(request, answer.clone());
     return answer;
   } catch (error) {

@@ -65,7 +65,7 @@ export async function startTagger(root) {
       bar.style.setProperty("--share", probability);
       colour(bar, tag, about.tags);
       const number = html("data", { value: probability }, percent(probability));
-      return html("li", {}, html("span", { class: "name" }, tag), bar, number);
+      return html("div", {}, html("span", { class: "name" }, tag), bar, number);
     });
     odds.replaceChildren(...rows);
     odds.hidden = false;
