@@ -34,8 +34,9 @@ async function withBrowser(use) {
   }
 }
 
-async function opened(browser, url, options = {}) {
+async function opened(browser, url, options = {}, without = null) {
   const context = await browser.newContext({ locale: "en-US", ...options });
+  if (without) await context.route(without, (route) => route.fulfill({ status: 404 }));
   const page = await context.newPage();
   page.setDefaultTimeout(60_000);
   const said = [];
@@ -154,6 +155,14 @@ async function readAll(browser, url, inputs) {
   await page.reload();
   await answered(page);
   found.offline = { tagger: await tagger(page), title: await page.title() };
+
+  // In a browser that asks for Chinese, and with a model missing.
+  const other = await opened(browser, url, { locale: "zh-CN" }, "**/models/review/**");
+  found.missing = {
+    problem: await told(other.page, "#review .problem"),
+    answer: await told(other.page, "#review .answer"),
+    tagger: await tagger(other.page),
+  };
   return found;
 }
 

@@ -25,6 +25,7 @@ from recipes import forecasting, pos_tagging, sentiment
 from recipes.common import other_runtimes, words
 from recipes.common.samples import grammar, reviews
 
+pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
 WEB = REPOSITORY / "serving/web"
 HOSTILE = [
     "I saw a saw.",
@@ -61,12 +62,9 @@ WRONG = {
 
 def node(script: str, given, *arguments) -> object:
     """What a script prints as JSON, given some in its standard input."""
-    command = [
-        "node",
-        *([script] if script.endswith("mjs") else ["--input-type=module", "-e", script]),
-    ]
+    how = [script] if script.endswith(".mjs") else ["--input-type=module", "-e", script]
     done = subprocess.run(
-        [*command, *arguments],
+        ["node", *how, *arguments],
         input=json.dumps(given),
         capture_output=True,
         text=True,
@@ -225,6 +223,27 @@ def test_chinese_keys_and_without_a_network(read):
         for found in (read["offline"]["tagger"], read["first"]["tagger"])
     ]
     assert tags[0] == tags[1]
+
+
+def test_a_missing_model_leaves_the_others(read):
+    missing = read["missing"]
+    assert "请运行 make web" in missing["problem"] and missing["answer"] is None
+    assert missing["tagger"] == read["first"]["tagger"]
+
+
+STRINGS = """
+import { readFileSync } from "node:fs";
+import { STRINGS } from "./serving/web/strings.js";
+readFileSync(0);
+const names = (all) =>
+  Object.entries(all).map(([name, x]) => [name, typeof x, typeof x === "object" ? names(x) : 0]);
+console.log(JSON.stringify(Object.values(STRINGS).map(names)));
+"""
+
+
+def test_both_languages_say_the_same_things(packages):
+    english, chinese = node(STRINGS, None)
+    assert english == chinese and len(english) > 30
 
 
 SPLIT = """

@@ -7,7 +7,7 @@ const PAUSE = 800; // milliseconds without typing, until a screen reader is told
 
 /**
  * Args:
- *   root: The section: a textarea, and a .problem, an .answer and a .status.
+ *   root: The section: a textarea, and a .problem, a .loading, an .answer and a .status.
  *   start: Of `root` and what asks anew, a promise of the task. `answer(text, outdated)` promises
  *     an answer; `draw(answer)` puts it on the page, and returns it in a sentence.
  */
@@ -49,8 +49,12 @@ export async function startSection(root, start) {
   await attempt(async () => {
     task = await start(root, () => ask(field.value));
   });
+  root.querySelector(".loading").remove();
   onLanguage(draw);
-  if (wrong) return draw();
+  if (wrong) {
+    root.setAttribute("aria-busy", "false");
+    return draw();
+  }
   field.addEventListener("input", () => ask(field.value));
   return ask(field.value);
 }

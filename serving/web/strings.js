@@ -6,6 +6,7 @@ export const STRINGS = {
     intro:
       "Three networks answer on this page, in your browser. What you type is sent nowhere, and once the page is loaded it needs no network.",
     language: "Language",
+    loading: "The model is on its way …",
 
     taggerTitle: "Words and their tags",
     taggerIntro:
@@ -88,6 +89,7 @@ export const STRINGS = {
     intro:
       "本页的三个网络都在您的浏览器里作答。您输入的内容不会发往任何地方；页面载入之后，也不再需要网络。",
     language: "语言",
+    loading: "模型正在载入……",
 
     taggerTitle: "词与词性",
     taggerIntro:
