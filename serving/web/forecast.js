@@ -115,7 +115,7 @@ function picture({ name, past, next, band }, width) {
     const at = { x: left - 8, y: y(value), dy: "0.35em", "text-anchor": "end" };
     drawing.append(svg("line", line), text(at, "tick", short(value)));
   }
-  for (const step of ticks(1 - past.length, next.length, width / 70)) {
+  for (const step of ticks(1 - past.length, next.length, width / 60)) {
     const at = { x: x(step), y: height - below + 18, "text-anchor": "middle" };
     drawing.append(text(at, "tick", step > 0 ? `+${step}` : short(step).replace("-", "−")));
   }
