@@ -1,13 +1,16 @@
 # make demo    train, export and query a small tagger, in a few minutes
 # make test    all tests
-# Both first make a virtual environment in .venv with the pinned requirements.
-# The tests have more of them: a server, for where there is no Docker.
+# make web     a page on which exported models answer in the browser, served at PORT
+# All first make a virtual environment in .venv with the pinned requirements.
+# Tests and page have more of them: a server, for where there is no Docker, and ONNX.
 
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
+WEB := serving/web
+PORT ?= 8000
 
-.PHONY: demo test
+.PHONY: demo test web
 
 demo: .venv/ready
 	rm -rf $(DEMO)
@@ -24,6 +27,16 @@ test: .venv/ready-to-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest --numprocesses=logical --dist=loadfile --no-loadscope-reorder
+
+web: .venv/ready-to-test $(WEB)/node_modules/.package-lock.json
+	$(BIN)/python $(WEB)/build.py
+	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory $(WEB)/dist
+
+$(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json
+	@command -v npm > /dev/null || { echo "npm is needed, and is not here: install Node.js 20" \
+	    "or newer (https://nodejs.org), which brings it."; exit 1; }
+	cd $(WEB) && npm ci --omit=dev --ignore-scripts --no-audit --no-fund
+	touch $@
 
 .venv/ready-to-test: serving/requirements.txt .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<

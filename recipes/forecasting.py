@@ -334,7 +334,10 @@ def main(args: argparse.Namespace) -> None:
     bands = quantiles.bands(answer.get("quantiles"), levels)
     pictures.forecast(args.output / "forecast.png", *drawn, bands)
     print(f"Exported to {version}; pictures and metrics are in {args.output}.")
-    made = other_runtimes.forecaster(model, mean, std, levels)
+    past = slice(validation_end - args.lookback, validation_end)
+    example = pd.DataFrame(values[past], data.dates[past], data.channels)
+    example = example.to_csv(index_label="date", float_format="%.6g")
+    made = other_runtimes.forecaster(model, mean, std, levels, data.channels, example)
 
     def score(model):
         return evaluate(model, later["test"], mean, std, args.season)["model"]

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import json
 import os
 import re
 import string
@@ -95,12 +96,39 @@ def test_a_classifier_and_its_ngrams(tmp_path, monkeypatch):
     assert kept > {"model_dynamic.tflite", "model_int8.tflite", "ngrams.npz", "about.json"}
 
 
+def test_a_stream_of_words(tmp_path):
+    """`stream.onnx`, word by word, and the SavedModel's on what was written so far."""
+    train = reviews.reviews(200, "train")
+    model = perturbed(sentiment.build(train, "gru", 8, unidirectional=True))
+    made = other_runtimes.classifier(model, words.RULES, sentiment.LABELS, sentiment.LONGEST)
+    page = written(made, tmp_path)
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(tmp_path / "onnx" / "stream.onnx")
+    served, given = (
+        sentiment.signatures(model)["serving_default"][0],
+        page.read.split(TEXTS[-1].lower()),
+    )
+    about = json.loads((tmp_path / "onnx" / "about.json").read_text("utf-8"))
+    states = {n: np.full((1, size), x, "float32") for n, (size, x) in about["states"].items()}
+    found = []
+    for number in page.read.numbers([given])[0, :9]:
+        scores, *new = session.run(
+            ["network", *(f"new_{name}" for name in states)], {"numbers": [[number]], **states}
+        )
+        states = dict(zip(states, new))
+        found.append(1 / (1 + np.exp(-scores[0, 0])))
+    texts = tf.constant([" ".join(given[:n]) for n in range(1, 10)])
+    np.testing.assert_allclose(found, served(texts)["probabilities"][:, 1], atol=1e-5)
+    assert np.ptp(found) > 0.01
+
+
 def test_a_forecaster_with_quantiles(tmp_path):
     mean, std, levels = np.array([1.0, -2.0]), np.array([0.5, 3.0]), (0.1, 0.5, 0.9)
     mean, std = mean.astype("float32"), std.astype("float32")
     model = perturbed(forecasting.build(mean, std, 30, 20, "gru", 8, units=8, levels=levels))
     examples = np.random.default_rng(0).normal(mean, std, (40, 30, 2)).astype("float32")
-    made = other_runtimes.forecaster(model, mean, std, levels)
+    made = other_runtimes.forecaster(model, mean, std, levels, ["a", "b"], "a,b\n1,2\n")
     page = written(made, tmp_path, litert=True, examples=examples)
     window = examples[:1]
     (tmp_path / "window.csv").write_text("\n".join(f"{a},{b}" for a, b in window[0].tolist()))
@@ -108,6 +136,14 @@ def test_a_forecaster_with_quantiles(tmp_path):
     expected, found = served(tf.constant(window)), page([tmp_path / "window.csv"])
     for name in ("forecast", "quantiles"):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_rules_of_any_case():
+    pattern = r"(?i)('(?:s|re|ll))\b"
+    ((found, by),) = other_runtimes.portable([(pattern, r" \1 ")])
+    texts = ["it's", "IT'S", "it'ſ", "it'ſx", "we'Re'LL'rex", "we'\u212ae"]
+    expected = tf.strings.regex_replace(texts, pattern, r" \1 ").numpy()
+    assert [re.sub(found, by, x, flags=re.ASCII) for x in texts] == [x.decode() for x in expected]
 
 
 def test_rules_are_written_out_for_any_language():

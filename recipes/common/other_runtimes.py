@@ -10,8 +10,9 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from string import ascii_lowercase
 from typing import NamedTuple
 
 import keras
@@ -20,7 +21,7 @@ import tensorflow as tf
 from keras import ops
 
 import layers
-from recipes.common import files
+from recipes.common import files, sentiment_stream
 from serving import onnx_query
 
 SCORES = "accuracy", "macro_f1", "mse", "mae"
@@ -33,11 +34,13 @@ class Numeric(NamedTuple):
         build: Makes it.
         about: What stands in `about.json`.
         arrays: {file's name: its arrays}, for what is too much for that.
+        build_step: Makes the model that reads a sequence piece by piece, if it can be read so.
     """
 
     build: Callable[[], keras.Model]
     about: dict
     arrays: dict[str, dict[str, np.ndarray]]
+    build_step: Callable[[], keras.Model] | None = None
 
 
 def tagger(model: keras.Model, rules: list, tags: list[str]) -> Numeric:
@@ -64,7 +67,10 @@ def tagger(model: keras.Model, rules: list, tags: list[str]) -> Numeric:
 
 
 def classifier(model: keras.Model, rules: list, labels: list[str], longest: int) -> Numeric:
-    """Of `recipes/sentiment.py`: the network; its n-grams are a table beside it."""
+    """Of `recipes/sentiment.py`: the network; its n-grams are a table beside it.
+
+    Without n-grams, the text is read forwards alone, and may arrive in pieces.
+    """
     known = model.get_layer("vocabulary")
     about = {
         "task": "classification",
@@ -73,8 +79,11 @@ def classifier(model: keras.Model, rules: list, labels: list[str], longest: int)
         "longest": longest,
         "labels": labels,
     }
-    arrays = {}
-    if "ngrams" in model.output:
+    arrays, build_step = {}, None
+    if "ngrams" not in model.output:
+        about["states"] = sentiment_stream.states(model)
+        build_step = partial(sentiment_stream.step, model)
+    else:
         from recipes.common.ngrams import LONGEST
 
         table = model.get_layer("ngrams")
@@ -88,14 +97,17 @@ def classifier(model: keras.Model, rules: list, labels: list[str], longest: int)
         network = keras.Model(known.output, model.output["network"])
         return keras.Model(numbers, {"network": network(numbers)}, name=model.name)
 
-    return Numeric(build, about, arrays)
+    return Numeric(build, about, arrays, build_step)
 
 
-def forecaster(model: keras.Model, mean, std, levels: tuple[float, ...]) -> Numeric:
-    """Of `recipes/forecasting.py`."""
-    about = {"task": "forecasting", "mean": mean, "std": std, "levels": levels}
-    about = {name: np.array(x).tolist() if name != "task" else x for name, x in about.items()}
-    return Numeric(lambda: model, about, {})
+def forecaster(
+    model: keras.Model, mean, std, levels: tuple[float, ...], channels: list[str], example: str
+) -> Numeric:
+    """Of `recipes/forecasting.py`; `example` is a window as CSV."""
+    about = {"task": "forecasting", "channels": channels, "example": example}
+    numbers = {"mean": mean, "std": std, "levels": levels}
+    about |= {name: np.array(x).tolist() for name, x in numbers.items()}
+    return Numeric(lambda: model, {**about, "lookback": model.input_shape[1]}, {})
 
 
 def write(
@@ -160,6 +172,8 @@ class StandIn:
 
 
 def write_onnx(made: Numeric, folder: Path, examples: Callable) -> None:
+    if made.build_step:
+        layers.export_onnx(made.build_step(), folder / "stream.onnx")
     layers.export_onnx(made.build(), folder / "model.onnx")
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -202,6 +216,7 @@ READERS = {
 
 
 SPACES = r"\t\n\f\r "  # \s, which has one more elsewhere
+CASES = {"k": "kK\u212a", "s": "sSſ"}  # of letters that have more than two
 
 
 def portable(rules: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -210,6 +225,11 @@ def portable(rules: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _portable(pattern):
+    if pattern.startswith("(?i)"):
+        assert not re.search(r"\[|\\p", pattern)  # whose letters are no letters
+        cases = {letter: CASES.get(letter, letter + letter.upper()) for letter in ascii_lowercase}
+        pattern = re.sub(r"(?<!\\)[a-z]", lambda one: f"[{cases[one[0]]}]", pattern[4:])
+
     def written_out(found):
         if found[0] != r"\s":
             return ranges(found[0])

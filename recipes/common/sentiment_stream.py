@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import keras
 import tensorflow as tf
+from keras import ops
 
 from layers.exchange import checks
 
@@ -27,6 +28,30 @@ def split_off_tail(texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return read, tf.strings.substr(texts, cut, length - cut)
 
 
+def states(model: keras.Model) -> dict[str, tuple[int, float]]:
+    """{a state's name: (its size, its numbers before the first word)}."""
+    cell = model.get_layer("read").cell
+    found = {f"state_{i}": (size, 0.0) for i, size in enumerate(cell.state_sizes)}
+    return {"highest": (cell.units, -1.0), **found}  # -1 is what padding has in `build`
+
+
+def step(model: keras.Model) -> keras.Model:
+    """`model` over some words more: (batch, words) numbers and the states in, each (batch, size);
+    the scores of "network" and the new states out. 0 is padding; there must be one word or 0."""
+    numbers = keras.Input((None,), dtype="int32", name="numbers")
+    before = {name: keras.Input((size,), name=name) for name, (size, _) in states(model).items()}
+    highest, *old = before.values()
+    mask = numbers != 0
+    x, *new = model.get_layer("read")(
+        model.get_layer("embedding")(numbers), initial_state=old, mask=mask
+    )
+    x = ops.where(ops.expand_dims(mask, -1), x, -1.0)
+    highest = ops.maximum(highest, ops.max(x, axis=1))
+    after = dict(zip(before, (highest, *new)))
+    network = model.get_layer("classify")(highest)
+    return keras.Model({"numbers": numbers, **before}, {"network": network, **after}, name="step")
+
+
 def signatures(
     model: keras.Model, longest: int, bounded: Callable, answer: Callable, example: list[str]
 ) -> dict:
@@ -42,25 +67,23 @@ def signatures(
         longest: Words read of a text.
         bounded: Of an input's name and texts, those texts, once it is known that they are not
             too large.
-        answer: Makes the outputs of what the model's layer "classify" puts out.
+        answer: Makes the outputs of the network's scores.
         example: A text.
     """
-    read = model.get_layer("read")
-    sizes = {"highest": read.cell.units}
-    sizes |= {f"state_{i}": size for i, size in enumerate(read.cell.state_sizes)}
+    one_step, initial = step(model), states(model)
+    sizes = {name: size for name, (size, _) in initial.items()}
 
     @functools.partial(tf.function, autograph=False)  # traced once for both calls
-    def go_on(text, words_read, highest, *states):
-        """The states after the words of `text`, as far as they are among the first longest."""
-        numbers = model.get_layer("vocabulary")(text)[:, :longest]
-        numbers = tf.pad(numbers, [[0, 0], [0, 1]])  # as in `build`
-        place = words_read[:, None] + tf.range(tf.shape(numbers)[1])
-        mask = (numbers != 0) & (place < longest)
-        x = model.get_layer("embedding")(numbers)
-        x, *states = read(x, initial_state=list(states), mask=mask)
-        x = tf.where(mask[..., None], x, -1.0)
-        words_read += tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
-        return words_read, tf.maximum(highest, tf.reduce_max(x, axis=1)), *states
+    def go_on(text, words_read, *numbers):
+        """(words read, the network's scores, the states) after the words of `text`, as far as
+        they are among the first longest."""
+        words = model.get_layer("vocabulary")(text)[:, :longest]
+        words = tf.pad(words, [[0, 0], [0, 1]])  # as in `build`
+        place = words_read[:, None] + tf.range(tf.shape(words)[1])
+        words = tf.where(place < longest, tf.cast(words, tf.int32), 0)
+        words_read += tf.math.count_nonzero(words, axis=1, dtype=tf.int32)
+        found = one_step({"numbers": words, **dict(zip(sizes, numbers))})
+        return words_read, found["network"], *(found[name] for name in sizes)
 
     inputs = {"chunk": tf.string, "tail_bytes": tf.string, "words_read": tf.int32}
     inputs = {name: tf.TensorSpec([None], kind) for name, kind in inputs.items()}
@@ -74,20 +97,19 @@ def signatures(
         text = tf.strings.join([given["tail_bytes"], given["chunk"]])
         text = bounded("chunk", text)
         whole_words, tail = split_off_tail(text)
-        words_read, *numbers = go_on(whole_words, words_read, *numbers)
-        _, highest, *_ = go_on(tail, words_read, *numbers)  # as if nothing followed
+        words_read, _, *numbers = go_on(whole_words, words_read, *numbers)
+        _, scores, *_ = go_on(tail, words_read, *numbers)  # as if nothing followed
         tail = tf.where(words_read < longest, tail, "")
         states = {"tail_bytes": tail, "words_read": words_read, **dict(zip(sizes, numbers))}
-        return {**answer(model.get_layer("classify")(highest)), **states}
+        return {**answer(scores), **states}
 
     def initial_state(batch_size):
         batch_size = checks.batch_size(batch_size)
-        numbers = {name: tf.zeros([batch_size, size]) for name, size in sizes.items()}
+        numbers = {n: tf.fill([batch_size, size], x) for n, (size, x) in initial.items()}
         return {
             "tail_bytes": tf.fill([batch_size], ""),
             "words_read": tf.fill([batch_size], 0),
             **numbers,
-            "highest": numbers["highest"] - 1.0,  # what padding has in `build`
         }
 
     example = {"chunk": example, **initial_state(tf.constant(1))}

@@ -1,0 +1,57 @@
+// The numbers of a pasted CSV, below its header if it has one, without columns of text.
+// serving/text.py does the same.
+
+import { Problem } from "./language.js";
+
+/** {names: of the columns, or null; rows: [[number, …], …]} */
+export function parseCsv(text) {
+  const lines = text.replace(/^\ufeff/, "").split(/\r\n|\n|\r/);
+  const separator = [...";\t|"].find((one) => lines[0].includes(one)) ?? ",";
+  const all = lines.map((line, i) => ({ at: i + 1, cells: cut(line, separator) }));
+  const found = all.filter(({ cells }) => cells.length > 1 || cells[0] !== "");
+  if (!found.length) throw new Problem("emptyCsv");
+  const width = found[0].cells.length;
+  const uneven = found.find(({ cells }) => cells.length !== width);
+  if (uneven) throw new Problem("unevenRow", uneven.at, uneven.cells.length, width);
+
+  // In a column with decimal commas, points are for thousands.
+  const places = found[0].cells.map((_, i) => i);
+  const commas = places.map((i) => separator !== "," && found.some((x) => x.cells[i].includes(",")));
+  const number = ({ cells }, i) =>
+    read(commas[i] ? cells[i].replaceAll(".", "").replace(",", ".") : cells[i]);
+
+  const columns = places.filter((i) => number(found.at(-1), i) !== null);
+  if (!columns.length) throw new Problem("noNumbers");
+  const header = columns.every((i) => number(found[0], i) === null) ? found.shift().cells : null;
+  const rows = found.map((row) => columns.map((i) => number(row, i)));
+  rows.forEach((row, i) => {
+    const bad = row.indexOf(null);
+    const { at, cells } = found[i];
+    if (bad >= 0) throw new Problem("noNumber", at, columns[bad] + 1, cells[columns[bad]]);
+  });
+  return { names: header && columns.map((i) => header[i].trim()), rows };
+}
+
+/** A line's cells; one in quotation marks may hold the separator. */
+function cut(line, separator) {
+  const cells = [""];
+  let quoted = false;
+  for (let i = 0; i < line.length; i++) {
+    if (line[i] === '"' && quoted && line[i + 1] === '"') cells[cells.length - 1] += line[++i];
+    else if (line[i] === '"' && (quoted || !cells.at(-1))) quoted = !quoted;
+    else if (line[i] === separator && !quoted) cells.push("");
+    else cells[cells.length - 1] += line[i];
+  }
+  return cells;
+}
+
+function read(cell) {
+  const isNumber = /^\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*$/i.test(cell);
+  return isNumber && Number.isFinite(Number(cell)) ? Number(cell) : null;
+}
+
+/** Rows below a header, as CSV. */
+export function writeCsv(names, rows) {
+  const quoted = names.map((name) => (/[",\n]/.test(name) ? `"${name.replaceAll('"', '""')}"` : name));
+  return [quoted, ...rows].map((cells) => cells.join(",")).join("\n") + "\n";
+}
