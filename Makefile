@@ -26,7 +26,7 @@ test: export TF_NUM_INTRAOP_THREADS = 1
 test: .venv/ready-to-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest --numprocesses=logical --dist=loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses=logical --dist=loadfile --no-loadscope-reorder --durations=15
 
 web: .venv/ready-to-test $(WEB)/node_modules/.package-lock.json
 	$(BIN)/python $(WEB)/build.py
