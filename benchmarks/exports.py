@@ -187,24 +187,21 @@ def cases(args):
 def compared(results):
     """How many times as fast our ONNX is as Keras's SavedModel, and as Keras's ONNX; and how many
     times as large and slow to start our SavedModel is as Keras's."""
-    p50 = {(c["kind"], c["batch"], c["format"]): c["p50 ms"] for c in results["cases"]}
+    found = {(c["kind"], c["batch"], c["format"]): c for c in results["cases"]}
+
+    def ratio(column, upper, lower, batches):
+        cases = [(kind, batch) for kind in KINDS for batch in batches]
+        pairs = [(found.get((*case, upper)), found.get((*case, lower))) for case in cases]
+        ratios = [a[column] / b[column] for a, b in pairs if a and b]
+        return statistics.geometric_mean(ratios) if ratios else float("nan")
+
     for other in ("SavedModel, keras", "SavedModel, ours", "ONNX, keras"):
         for batch in BATCHES:
-            pairs = [(p50.get((k, batch, other)), p50.get((k, batch, "ONNX, ours"))) for k in KINDS]
-            ratios = [theirs / ours for theirs, ours in pairs if theirs and ours]
-            if ratios:
-                yield (
-                    f"ONNX, ours, beside {other}, batch {batch}",
-                    statistics.geometric_mean(ratios),
-                )
+            fast = ratio("p50 ms", other, "ONNX, ours", [batch])
+            yield f"ONNX, ours, beside {other}, batch {batch}", fast
     for column in ("MB", "graph MB", "load s", "first ms", "p50 ms", "peak MB"):
-        found = {(c["kind"], c["batch"], c["format"]): c[column] for c in results["cases"]}
-        ratios = [
-            found[kind, batch, "SavedModel, ours"] / found[kind, batch, "SavedModel, keras"]
-            for kind in KINDS
-            for batch in BATCHES
-        ]
-        yield f"SavedModel, ours to keras, {column}", statistics.geometric_mean(ratios)
+        more = ratio(column, "SavedModel, ours", "SavedModel, keras", BATCHES)
+        yield f"SavedModel, ours to keras, {column}", more
 
 
 def main():
