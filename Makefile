@@ -20,13 +20,14 @@ demo: .venv/ready
 	@$(BIN)/python serving/query.py $(DEMO)/saved_models/pos_tagging \
 	    "I saw a saw." "You can can a can."
 
-# A process for each core, of one thread: more would only get into each other's way.
+# A process for each core, of one thread, and one for when others wait.
 test: export TF_NUM_INTEROP_THREADS = 1
 test: export TF_NUM_INTRAOP_THREADS = 1
 test: .venv/ready-to-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest --numprocesses=logical --dist=loadfile --no-loadscope-reorder --durations=15
+	$(BIN)/python -m pytest --numprocesses=$$(($$(getconf _NPROCESSORS_ONLN) + 1)) \
+	    --dist=loadfile --no-loadscope-reorder --durations=15
 
 web: .venv/ready-to-test $(WEB)/node_modules/.package-lock.json
 	$(BIN)/python $(WEB)/build.py

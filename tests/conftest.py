@@ -21,6 +21,15 @@ from tensorflow.python.framework import kernels, op_def_registry
 
 REPOSITORY = Path(__file__).parents[1]
 
+LONG = ("recipes", "right_or_refused", "recurrence", "hostile_input", "parity", "interruptions")
+LONG += ("keras_suite", "workers", "web", "word_embeddings", "streaming", "serving")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files come first, lest one process ends long after the others."""
+    first = {f"test_{name}": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: first.get(item.path.stem, len(first)))
+
 
 def data_or_skip(path: str | None, what: str) -> Path:
     """The path of data that is not in the repository. Where CI runs, it must be there."""
@@ -46,9 +55,19 @@ def questions_words():
     return data_or_skip(os.environ.get("QUESTIONS_WORDS"), "questions-words.txt ($QUESTIONS_WORDS)")
 
 
+# What TensorFlow keeps of all graphs is many small objects, and Python would go through them ever
+# again. So it collects a test's own after the test, and all of them once for each file.
+gc.disable()
+
+
+@pytest.fixture(autouse=True)
+def what_a_test_leaves_is_collected():
+    yield
+    gc.collect(1)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def what_is_left_is_not_collected_again():
-    """What TensorFlow keeps of all graphs grows, and Python would go through it ever again."""
     gc.collect()
     gc.freeze()
 

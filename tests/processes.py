@@ -8,6 +8,7 @@ of one that has imported TensorFlow and Keras, and nothing of ours: that takes f
 """
 
 import atexit
+import gc
 import json
 import os
 import runpy
@@ -84,5 +85,6 @@ if __name__ == "__main__":
     import keras  # noqa: F401
     import tensorflow  # noqa: F401
 
+    gc.freeze(), gc.set_threshold(50_000, 20, 100)  # graphs are many small objects
     for line in sys.stdin:
         print(_fork(*json.loads(line)), flush=True)

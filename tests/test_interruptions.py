@@ -16,7 +16,6 @@ from conftest import REPOSITORY
 SMALL = ["--dataset", "sample", "--epochs", "3", "--steps", "2"]
 RUNS = {
     "forecasting": ["--lookback", "24", "--horizon", "8", "--cell", "simple_rnn"],
-    "language_model": ["--length", "5", "--cell", "simple_rnn"],
     "speech": ["--cell", "simple_rnn", "--strings"],
     "word_embeddings": ["--dimension", "20"],
 }

@@ -489,10 +489,9 @@ def observed_in_graph(layer, x, mask):
 
 
 @pytest.mark.parametrize(
-    ("jit_compile", "masked", "dropout"),
-    [(False, True, 0.3), (True, False, 0.0)],
+    ("name", "jit_compile", "masked", "dropout"),
+    [("LSTM", False, True, 0.3), *((name, True, False, 0.0) for name in NAMES)],
 )
-@pytest.mark.parametrize("name", NAMES)
 def test_fit(name, jit_compile, masked, dropout):
     arguments = {"dropout": dropout, "recurrent_dropout": dropout, "seed": 6}
     ours, theirs = (getattr(m, name)(UNITS, **arguments) for m in (layers, keras.layers))

@@ -109,6 +109,8 @@ def everything(cell, implementation, x, states, mask, *, training=False, known=T
     return [t.numpy() for t in tf.nest.flatten(graph(*arguments))]
 
 
+# Cells of the same kinds as others; test_random_cells.py draws more.
+ALIKE = ("CoupledLSTM", "IndRNN", "PeepholeLSTM", "GRU, no bias")
 OWN_CELLS = {
     "kernel made of weights": lambda **k: ScaledCell(UNITS, **k),
     "low rank": lambda **k: LowRankCell(UNITS, dropout=0.3, seed=1, **k),
@@ -126,9 +128,8 @@ def short_parts(monkeypatch):
 @pytest.mark.parametrize(
     "name, training",
     [
-        # The others are cells of the same kinds, and test_random_cells.py draws more.
-        *((name, True) for name in [*CELLS, *OWN_CELLS] if name not in ("CoupledLSTM", "IndRNN")),
-        *((name, False) for name in ["SimpleRNN", "LSTM", "GRU", "GRU, reset before", *OWN_CELLS]),
+        *((name, True) for name in [*CELLS, *OWN_CELLS] if name not in ALIKE),
+        *((name, False) for name in ["SimpleRNN", "LSTM", "GRU", *OWN_CELLS]),
     ],
 )
 def test_all_are_equal(name, training):

@@ -141,14 +141,16 @@ def test_gradients_are_the_slopes(variant):
     assert slope == pytest.approx((moved(1e-6) - moved(-1e-6)) / 2e-6, rel=1e-5)
 
 
-def test_runs_in_both_directions_saved_and_exported(variant, tmp_path):
-    layer, _ = variant
-    cell = layer.cell_class.from_config(layer.cell.get_config())
+def test_all_run_in_both_directions_saved_and_exported(tmp_path):
     inputs = keras.Input((None, FEATURES), dtype="float64")
-    both = layers.Bidirectional(layers.RNN(cell, return_sequences=True), dtype="float64")
-    model = keras.Model(inputs, both(inputs, mask=keras.ops.any(inputs > -1, axis=-1)))
+    mask, outputs, sizes = keras.ops.any(inputs > -1, axis=-1), [], []
+    for layer_class, (_, arguments) in VARIANTS.items():
+        layer = layer_class(UNITS, return_sequences=True, dtype="float64", **arguments)
+        outputs.append(layers.Bidirectional(layer, dtype="float64")(inputs, mask=mask))
+        sizes.append(2 * layer.cell.output_size)
+    model = keras.Model(inputs, keras.ops.concatenate(outputs, axis=-1))
     expected = model(X)
-    assert expected.shape == (BATCH, TIME, 2 * cell.output_size)
+    assert expected.shape == (BATCH, TIME, sum(sizes))
     model.save(tmp_path / "m.keras")
     np.testing.assert_array_equal(keras.models.load_model(tmp_path / "m.keras")(X), expected)
     with layers.without_gradients():
