@@ -8,6 +8,7 @@ import random
 
 import tensorflow as tf
 from keras.src.random import seed_generator
+from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.framework import kernels
 from tensorflow.python.ops import control_flow_util
 
@@ -79,6 +80,19 @@ def made_of(tensors: list) -> list:
             history = x._keras_history
             left.extend(history.operation._inbound_nodes[history.node_index].input_tensors)
     return list(found.values())
+
+
+def leave_as_operation(outputs) -> None:
+    """Has a `tf.cond`, of which these are the outputs, stay one operation with two functions.
+
+    Else the functions become part of the graph around, and TensorFlow has no public switch for it.
+    """
+    for x in tf.nest.flatten(outputs):
+        operation = x.op
+        while operation.type == "Identity":
+            operation = operation.inputs[0].op
+        assert operation.type in ("If", "StatelessIf"), operation.type
+        operation._set_attr("_lower_using_switch_merge", attr_value_pb2.AttrValue(b=False))
 
 
 def write_in_place(converter) -> None:

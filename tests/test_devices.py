@@ -229,6 +229,14 @@ def test_both_functions_are_there_and_the_portable_one_is_called(exported):
     assert len(pairs) >= 4 and all(set(pair) == {"CPU", "GPU"} for pair in pairs.values())
     assert len(calls(graph, {pair["CPU"] for pair in pairs.values()})) >= 4
     assert not calls(graph, {pair["GPU"] for pair in pairs.values()})
+
+    def stay_operations(device):
+        functions = [f for f in graph.library.function if f.signature.name in named[device]]
+        branches = [n for f in functions for n in f.node_def if n.op in ("If", "StatelessIf")]
+        return {not n.attr["_lower_using_switch_merge"].b for n in branches}
+
+    named = {kind: {pair[kind] for pair in pairs.values()} for kind in ("CPU", "GPU")}
+    assert stay_operations("CPU") == {True} and stay_operations("GPU") == {False}
     cudnn_nodes = [n for f in graph.library.function for n in f.node_def if n.op == "CudnnRNNV3"]
     modes = {n.attr["rnn_mode"].s or b"lstm" for n in cudnn_nodes}  # the default is left out
     assert modes == {b"lstm", b"gru", b"rnn_tanh"}

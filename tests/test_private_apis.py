@@ -44,3 +44,15 @@ def test_a_variable_is_assigned_inside_of_a_scope():
 def test_a_converter_of_lites_has_loops_write_in_place():
     f = tf.function(tf.identity, [tf.TensorSpec([2])]).get_concrete_function()
     private_apis.write_in_place(tf.lite.TFLiteConverter.from_concrete_functions([f], tf.Module()))
+
+
+def test_a_condition_can_stay_an_operation():
+    def chosen(x):
+        found = tf.cond(x > 0, lambda: (x, 2 * x), lambda: (-x, x))
+        private_apis.leave_as_operation(found)
+        return found
+
+    f = tf.function(chosen, [tf.TensorSpec([])]).get_concrete_function()
+    (operation,) = [x for x in f.graph.get_operations() if x.type in ("If", "StatelessIf")]
+    assert not operation.get_attr("_lower_using_switch_merge")
+    assert [float(y) for x in (3.0, -3.0) for y in f(tf.constant(x))] == [3, 6, 3, -3]

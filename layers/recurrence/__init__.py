@@ -26,7 +26,7 @@ outputs are put right after the loop, which itself only guards the states.
 import tensorflow as tf
 
 from layers.cell import Cell
-from layers.recurrence import loop, plans
+from layers.recurrence import branches, loop, plans
 from layers.recurrence.given import Given
 from layers.recurrence.plans import IMPLEMENTATIONS, Call
 
@@ -109,4 +109,5 @@ def _masked(outputs, mask, zero_output_for_mask, may_skip):
 
     if not may_skip:
         return zeros_before_the_first()
-    return tf.cond(tf.reduce_all(mask[:1]), lambda: outputs, zeros_before_the_first)
+    every = tf.reduce_all(mask[:1])
+    return branches.cond(every, lambda: outputs, zeros_before_the_first)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from layers.cell import Cell
+from layers.recurrence import branches
 from layers.recurrence.fused import at_steps, in_front
 
 
@@ -33,7 +34,8 @@ def on_any_device(portable: Callable, on_cudnn: Callable) -> Callable:
             return tf.function(function, autograph=False, experimental_attributes=attributes)
 
         implementation(on_cudnn, "GPU").get_concrete_function(*arguments).add_to_graph()
-        return implementation(portable, "CPU")(*arguments)
+        with branches.for_a_cpu():
+            return implementation(portable, "CPU")(*arguments)
 
     return execute
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from layers.cell import Cell
+from layers.recurrence import branches
 
 FEW = 8  # rows; the matrix products of more are faster one by one
 
@@ -41,7 +42,9 @@ def for_few_rows(fused: Callable, looped: Callable) -> Callable:
 
     def execute(weights, given):
         rows = tf.shape(given.inputs)[0]
-        return tf.cond(rows < FEW, lambda: fused(weights, given), lambda: looped(weights, given))
+        return branches.cond(
+            rows < FEW, lambda: fused(weights, given), lambda: looped(weights, given)
+        )
 
     return execute
 
