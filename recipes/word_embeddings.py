@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from anywhere
 
-from recipes.common import cluster, command_line
+from recipes.common import command_line
 
 EPOCHS = {"imdb": 5, "sample": 10}
 
@@ -50,7 +50,6 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     args = command_line.parse(parser, argv)
     if args.data and args.dataset != "data":
         parser.error("--text and --dataset exclude each other")
-    cluster.refuse(parser, args, "word vectors are learned by one process")
     return args
 
 
@@ -71,8 +70,9 @@ from recipes.common import (
     training,
     word_search,
     word_vectors,
+    workers,
 )
-from recipes.common.row_adagrad import RowAdagrad
+from recipes.common.row_adagrad import RowAdagrad, each_row_once
 from recipes.common.samples import analogies
 from recipes.common.vector_tables import NgramVectors, Vectors
 from recipes.common.words import clean, number
@@ -215,7 +215,10 @@ class SkipGram(keras.Model):
         with tf.GradientTape() as tape:
             total = loss(weights, self(pairs, training=True))
         variables = self.trainable_variables
-        self.optimizer.apply(tape.gradient(total, variables), variables)
+        gradients = tape.gradient(total, variables)
+        if workers.count() > 1:
+            gradients = workers.all_sum([each_row_once(x) for x in gradients])  # less to send
+        self.optimizer.apply(gradients, variables)
         return self.said(total, weights)
 
     def test_step(self, data):

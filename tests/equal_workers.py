@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 RECIPES = ("forecasting", "language_model", "pos_tagging", "sentiment", "speech", "translation")
+RECIPES += ("word_embeddings",)
 SHORT = ["--dataset", "sample", "--epochs", "3", "--steps", "3"]
 
 

@@ -11,7 +11,6 @@ import processes
 import pytest
 from conftest import REPOSITORY
 
-from recipes import word_embeddings
 from recipes.common import cluster
 
 # Forks workers, again and again, from a process that has imported TensorFlow, and not used it.
@@ -224,14 +223,6 @@ def test_workers_and_tf_config_must_agree(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         cluster.check(argparse.ArgumentParser(), argparse.Namespace(workers=3))
     assert "--workers is 3, and TF_CONFIG has 2 workers" in capsys.readouterr().err
-
-
-def test_what_one_process_learns_is_refused(tmp_path, capsys):
-    words = ["--dataset", "sample", "--output", str(tmp_path)]
-    word_embeddings.arguments([*words, "--workers", "1"])
-    with pytest.raises(SystemExit):
-        word_embeddings.arguments([*words, "--workers", "2"])
-    assert "leave out --workers, and TF_CONFIG" in capsys.readouterr().err
 
 
 def met(*said, addresses=None, patience=20):

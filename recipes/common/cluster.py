@@ -79,12 +79,6 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         parser.error(f"--workers is {args.workers}, and TF_CONFIG has {size} workers")
 
 
-def refuse(parser: argparse.ArgumentParser, args: argparse.Namespace, why: str) -> None:
-    """Ends the program if it is to be one of several workers."""
-    if (args.workers or 1) > 1 or own() is not ALONE:
-        parser.error(f"{why}: leave out --workers, and TF_CONFIG")
-
-
 def start_others(workers: int | None) -> None:
     """Starts the workers on this machine, unless TF_CONFIG says where they are.
 

@@ -19,9 +19,16 @@ class RowAdagrad(keras.optimizers.Optimizer):
 
     def update_step(self, gradient, variable, learning_rate):
         sums = self.sums[self._get_variable_index(variable)].value
-        rows, places = tf.unique(gradient.indices)
-        gradient = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
+        gradient = each_row_once(gradient)
+        gradient, rows = gradient.values, gradient.indices
         squares = tf.reduce_mean(gradient**2, axis=-1, keepdims=True)
         sums.scatter_add(tf.IndexedSlices(squares, rows))
         step = tf.math.divide_no_nan(gradient, tf.sqrt(tf.gather(sums, rows)))
         variable.scatter_sub(tf.IndexedSlices(learning_rate * step, rows))
+
+
+def each_row_once(slices: tf.IndexedSlices) -> tf.IndexedSlices:
+    """The same sum, of no row twice."""
+    rows, places = tf.unique(slices.indices)
+    values = tf.math.unsorted_segment_sum(slices.values, places, tf.size(rows))
+    return tf.IndexedSlices(values, rows, slices.dense_shape)

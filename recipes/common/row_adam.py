@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from recipes.common.row_adagrad import each_row_once
+
 
 class RowAdam(keras.optimizers.Adam):
     """Adam, which of a table moves only the rows that have a gradient, and their means.
@@ -28,8 +30,8 @@ class RowAdam(keras.optimizers.Adam):
         if not isinstance(gradient, tf.IndexedSlices):
             super().update_step(gradient, variable, learning_rate)
             return
-        rows, places = tf.unique(gradient.indices)
-        gradient = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
+        gradient = each_row_once(gradient)
+        gradient, rows = gradient.values, gradient.indices
         m, v = self._momentums[which].value, self._velocities[which].value
         step = tf.cast(self.iterations + 1, tf.float32)
         mean = self.beta_1 * tf.gather(m, rows) + (1 - self.beta_1) * gradient

@@ -119,7 +119,7 @@ def all_sum(tensors: list) -> list:
     def summed():
         replica = tf.distribute.get_replica_context()
         dense = [tf.identity(x) for x in tensors if isinstance(x, tf.Tensor)]
-        sums = iter(replica.all_reduce("SUM", dense))
+        sums = iter(replica.all_reduce("SUM", dense) if dense else [])
 
         def of(x):
             if not isinstance(x, tf.IndexedSlices):
@@ -215,11 +215,29 @@ def share_steps(
 ) -> tuple[tf.data.Dataset, tf.data.Dataset]:
     """Has `model`, whose weights become the chief's, learn with all workers.
 
+    Args:
+        model: If it has a `train_step` of its own, that sums its gradients by `all_sum`, and its
+            `y` are weights, zero for a row that is another worker's.
+
     Returns:
         What `fit` is to be given for `train` and `validation`.
     """
     rows = Rows(train), Rows(validation)
     summed = tf.function(all_sum, autograph=False)
+    start_alike(model, summed)
+    sum_metrics(model, rows, summed)
+    if type(model).train_step is keras.Model.train_step:
+        replace_steps(model)
+        return tuple(x.data for x in rows)
+
+    def counted(batch, number, _):
+        x, y = batch
+        return x, y * tf.cast(number > 0, y.dtype)
+
+    return tuple(x.data.map(counted) for x in rows)
+
+
+def start_alike(model, summed):
     variables = [*model.variables, *model.optimizer.variables]
     floats = [x for x in variables if x.dtype.startswith("float")]
     mine = [x.value + 0 if is_chief() else tf.zeros_like(x.value) for x in floats]
@@ -229,6 +247,23 @@ def share_steps(
         if variable.name == "seed_generator_state":
             variable.assign(variable + tf.cast(1_000_003 * OWN.index, variable.dtype))
 
+
+def sum_metrics(model, rows, summed):
+    """Has an epoch's metrics be of all workers, once they have read the same batches."""
+    local = model.get_metrics_result
+
+    def get_metrics_result():
+        if tf.executing_eagerly():  # at an epoch's end
+            agree({"data read, by fingerprint": [int(x.read) for x in rows]})
+            parts = [x for metric in model.metrics for x in metric.variables]
+            for variable, value in zip(parts, summed([x.value + 0 for x in parts])):
+                variable.assign(value)
+        return local()
+
+    model.get_metrics_result = get_metrics_result
+
+
+def replace_steps(model):
     by_weight = any(
         getattr(loss, "reduction", None) == "mean_with_sample_weight"
         for loss in tf.nest.flatten(model.loss)
@@ -275,19 +310,7 @@ def share_steps(
         loss, over = all_sum([loss * over, over])
         return score(batch, number, rows, found, tf.math.divide_no_nan(loss, over))
 
-    local = model.get_metrics_result
-
-    def get_metrics_result():
-        if tf.executing_eagerly():  # at an epoch's end
-            agree({"data read, by fingerprint": [int(x.read) for x in rows]})
-            parts = [x for metric in model.metrics for x in metric.variables]
-            for variable, value in zip(parts, summed([x.value + 0 for x in parts])):
-                variable.assign(value)
-        return local()
-
     model.train_step, model.test_step = train_step, test_step
-    model.get_metrics_result = get_metrics_result
-    return tuple(x.data for x in rows)
 
 
 def scaled(x, by):
