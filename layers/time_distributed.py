@@ -26,11 +26,14 @@ class TimeDistributed(keras.layers.TimeDistributed):
         outputs = self.layer.call(_one_batch(inputs), **arguments)
         sizes = tf.concat([tf.shape(inputs)[:2], tf.shape(outputs)[1:]], 0)
         known = (*inputs.shape[:2], *outputs.shape[1:])
-        return tf.ensure_shape(tf.reshape(outputs, sizes), known)
+        outputs = tf.reshape(outputs, sizes)
+        outputs.set_shape(known)
+        return outputs
 
 
 def _one_batch(x):
     """(batch, time, …) to (batch · time, …)."""
     sizes = tf.shape(x)
     rows = tf.reshape(x, tf.concat([[sizes[0] * sizes[1]], sizes[2:]], 0))
-    return tf.ensure_shape(rows, (None, *x.shape[2:]))
+    rows.set_shape((None, *x.shape[2:]))
+    return rows

@@ -32,7 +32,7 @@ EPOCHS = {"ud_english_ewt": 12, "sample": 2}
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_line.parser("pos_tagging", __doc__, EPOCHS, any_dataset=True)
-    command_line.add_runtimes(parser, "onnx")
+    command_line.add_runtimes(parser)
     add = parser.add_argument
     add("--data", type=command_line.file, nargs="+", metavar="FILE",
         help="CoNLL-U: a treebank, split by --seed, or its parts for training, dev and test"
@@ -46,8 +46,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"--data takes one file, or three (train, dev, test), got {len(args.data)}")
     if args.encoding and not args.data:
         parser.error("--encoding is of files: give --data FILE")
-    if args.crf and args.onnx:
-        parser.error("--onnx chooses each tag by itself: leave out --crf")
+    if args.crf and (args.onnx or args.litert):
+        parser.error("--onnx and --litert choose each tag by itself: leave out --crf")
     if args.column != "upos" and args.dataset == "sample":
         parser.error(f"--dataset sample has no {args.column}")
     return args
@@ -342,7 +342,8 @@ def main(args: argparse.Namespace) -> None:
     def score(model):
         return evaluate(model, data["test"], data["train"], tags)[0]
 
-    other_runtimes.write(args, made, score)
+    examples = [words for words, _ in data["train"][:200]]
+    other_runtimes.write(args, made, score, lambda: examples)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,10 @@ CANNOT = {
 }
 
 
+class FaultyRuntime(ValueError):
+    """The runtime refuses its own converter's file; no layer is to blame."""
+
+
 def write(model: keras.Model, path: str | os.PathLike, convert: Callable, place: str) -> None:
     """Writes `convert(model)`, the file's bytes, all or nothing.
 
@@ -44,6 +48,8 @@ def write(model: keras.Model, path: str | os.PathLike, convert: Callable, place:
         model = keras.Model(model.inputs, model.outputs, name=model.name)
     try:
         data = convert(model)
+    except FaultyRuntime:
+        raise
     except Exception as error:
         raise _refusal(model, error, convert, place) from error
     path = Path(path)

@@ -72,10 +72,9 @@ def parser(
 RUNTIMES = {"onnx": "onnxruntime's", "litert": "LiteRT's"}
 
 
-def add_runtimes(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Gives a recipe --onnx and --litert, or which are named; they leave the run as it is."""
-    for name in names or RUNTIMES:
-        whose = RUNTIMES[name]
+def add_runtimes(parser: argparse.ArgumentParser) -> None:
+    """Gives a recipe --onnx and --litert, which leave the run as it is."""
+    for name, whose in RUNTIMES.items():
         says = f"write the model into --output, too, in {whose} format, also in 8 bits"
         parser.add_argument(f"--{name}", action="store_true", help=says)
 

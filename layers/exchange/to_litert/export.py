@@ -48,8 +48,9 @@ def export_litert(
     Raises:
         ImportError: If ai-edge-litert is missing.
         ValueError: If a layer does what LiteRT can't, for "int8" also if a loop has a fixed length
-            of more than 256 steps; or if what comes out, before it is quantized, differs from the
-            model on random inputs. The message names the layer.
+            of more than 256 steps, or if LiteRT's interpreter refuses the file; or if what comes
+            out, before it is quantized, differs from the model on random inputs. The message names
+            the layer.
     """
     try:
         from ai_edge_litert import interpreter  # noqa: F401
@@ -127,6 +128,14 @@ def _as_litert(model, batch_size, quantize=None, examples=None):
     if not quantize:
         # The second time at the same length, nothing of the first may be left.
         model_files.check_numbers(model, run, batch_size, lengths=(11, 4, 4))
+    if quantize == "int8":
+        try:
+            run(next(_batches(examples, sizes, inputs)))
+        except RuntimeError as error:
+            raise model_files.FaultyRuntime(
+                f"`{model.name}` can't be exported to LiteRT with quantize='int8': its interpreter "
+                f"refuses what its converter made ({error}). quantize='dynamic' is as small."
+            ) from None
     return data
 
 
