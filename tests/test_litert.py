@@ -109,6 +109,19 @@ def test_nothing_is_left_of_the_sequence_before(tmp_path, monkeypatch):
         layers.export_litert(model, tmp_path / "model.tflite")
 
 
+def test_words_of_letters(tmp_path):
+    """Rows and steps that are both open make a batch that is, inside."""
+    letters = keras.Input((None, 4), dtype="int32", name="letters")
+    read = layers.TimeDistributed(layers.Bidirectional(layers.LSTM(3)))
+    y = read(keras.layers.Embedding(9, 2)(letters), mask=letters != 0)
+    model = perturbed(keras.Model(letters, keras.layers.Activation("tanh", name="y")(y)))
+    runner, _ = exported(model, tmp_path / "model.tflite")
+    for words in (5, 2, 2, 7):
+        spelt = np.random.default_rng(words).integers(1, 9, (1, words, 4)).astype("int32")
+        spelt[0, 0, 2:] = spelt[0, -1] = 0
+        assert_same(runner, model, {"letters": spelt})
+
+
 # --- Smaller ------------------------------------------------------------------------------------
 
 

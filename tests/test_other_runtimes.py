@@ -69,6 +69,7 @@ def test_a_tagger(tagger):
     split = [page.read.split(text) for text in TEXTS]
     padded = tf.ragged.constant(split).to_tensor("")
     np.testing.assert_allclose(page.probabilities(split), model(padded), atol=1e-5)
+    np.testing.assert_allclose(other_runtimes.StandIn(page)(padded), model(padded), atol=1e-5)
 
 
 def test_it_is_asked_without_tensorflow(tagger):

@@ -156,7 +156,7 @@ class StandIn:
 
     def __call__(self, words):
         """A tagger's probabilities."""
-        sentences = [[word.decode() for word in row] for row in words.numpy()]
+        sentences = [[word.decode() for word in row if word] for row in words.numpy()]
         return tf.constant(self.page.probabilities(sentences))
 
     def predict(self, texts: tf.data.Dataset, verbose: int = 0) -> dict[str, np.ndarray]:
