@@ -8,27 +8,27 @@ import tensorflow as tf
 
 from layers import private_apis
 
-_on_a_cpu = contextvars.ContextVar("on_a_cpu", default=False)
+_when_taken = contextvars.ContextVar("when_taken", default=False)
 
 
 @contextlib.contextmanager
-def for_a_cpu() -> Iterator[None]:
-    """Inside, what is traced is for a CPU alone."""
-    token = _on_a_cpu.set(True)
+def made_ready_when_taken() -> Iterator[None]:
+    """Inside, TensorFlow makes a branch of `cond` ready when it is first taken.
+
+    Else all are put into the graph around, and made ready before the first answer, which then
+    takes twice as long. But two such conditions do not run side by side, as two directions would;
+    and on a GPU they were not tried.
+    """
+    token = _when_taken.set(True)
     try:
         yield
     finally:
-        _on_a_cpu.reset(token)
+        _when_taken.reset(token)
 
 
 def cond(condition: tf.Tensor, then: Callable, otherwise: Callable):
-    """`tf.cond`; for a CPU, one of which a branch is made ready when it is first taken.
-
-    Else TensorFlow puts all branches into the graph around, and makes all ready before the first
-    answer, which then takes twice as long. (On a GPU, what it does with such a branch was not
-    tried.)
-    """
+    """`tf.cond`."""
     found = tf.cond(condition, then, otherwise)
-    if _on_a_cpu.get() and not tf.executing_eagerly():
+    if _when_taken.get() and not tf.executing_eagerly():
         private_apis.leave_as_operation(found)
     return found

@@ -10,13 +10,14 @@ cuDNN takes masks that keep the front of a row. Here any mask will do: as in `fu
 steps that count are moved to the front, and what came out is put back where they were.
 """
 
+import contextlib
 import uuid
 from collections.abc import Callable
 
 import tensorflow as tf
 
 from layers.cell import Cell
-from layers.recurrence import branches
+from layers.recurrence import branches, rows
 from layers.recurrence.fused import at_steps, in_front
 
 
@@ -34,7 +35,8 @@ def on_any_device(portable: Callable, on_cudnn: Callable) -> Callable:
             return tf.function(function, autograph=False, experimental_attributes=attributes)
 
         implementation(on_cudnn, "GPU").get_concrete_function(*arguments).add_to_graph()
-        with branches.for_a_cpu():
+        alone = branches.made_ready_when_taken if rows.may_cut() else contextlib.nullcontext
+        with alone():
             return implementation(portable, "CPU")(*arguments)
 
     return execute
@@ -51,19 +53,19 @@ def recurrence(cell: Cell, return_sequences: bool, training: bool = False) -> Ca
         inputs, states, mask = given.inputs, given.states, given.mask
         if given.drops[0]:  # one mask for all gates
             inputs = inputs * given.drops[0][0]
-        length, rows = tf.unstack(tf.shape(inputs)[:2])
+        length, count = tf.unstack(tf.shape(inputs)[:2])
 
         def nothing():
-            outputs = tf.zeros((length, rows, cell.units), inputs.dtype)
+            outputs = tf.zeros((length, count, cell.units), inputs.dtype)
             return (outputs if return_sequences else states[0]), list(states)
 
         # Of no rows or no steps, cuDNN knows nothing.
-        some = length * rows > 0
+        some = length * count > 0
         return tf.cond(some, lambda: something(weights, inputs, states, mask), nothing)
 
     def something(weights, inputs, states, mask):
-        length, rows = tf.unstack(tf.shape(inputs)[:2])
-        in_all = tf.fill([rows], length)
+        length, count = tf.unstack(tf.shape(inputs)[:2])
+        in_all = tf.fill([count], length)
         if mask is not None:
             inputs, done, in_all = in_front(inputs, mask)
         with cell.constant_weights(weights):
