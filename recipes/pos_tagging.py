@@ -342,8 +342,7 @@ def main(args: argparse.Namespace) -> None:
     def score(model):
         return evaluate(model, data["test"], data["train"], tags)[0]
 
-    examples = [words for words, _ in data["train"][:200]]
-    other_runtimes.write(args, made, score, lambda: examples)
+    other_runtimes.write(args, made, score, lambda: [words for words, _ in data["train"][:200]])
 
 
 if __name__ == "__main__":
