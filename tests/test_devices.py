@@ -230,12 +230,12 @@ def test_both_functions_are_there_and_the_portable_one_is_called(exported):
     assert len(calls(graph, {pair["CPU"] for pair in pairs.values()})) >= 4
     assert not calls(graph, {pair["GPU"] for pair in pairs.values()})
 
-    def stay_operations(device):
-        functions = [f for f in graph.library.function if f.signature.name in named[device]]
+    def stay_operations(kind):
+        names = {pair[kind] for pair in pairs.values()}
+        functions = [f for f in graph.library.function if f.signature.name in names]
         branches = [n for f in functions for n in f.node_def if n.op in ("If", "StatelessIf")]
         return {not n.attr["_lower_using_switch_merge"].b for n in branches}
 
-    named = {kind: {pair[kind] for pair in pairs.values()} for kind in ("CPU", "GPU")}
     assert stay_operations("GPU") == {False}
     assert stay_operations("CPU") == {True, False}  # of two directions side by side, none
     cudnn_nodes = [n for f in graph.library.function for n in f.node_def if n.op == "CudnnRNNV3"]

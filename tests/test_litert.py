@@ -110,7 +110,7 @@ def test_nothing_is_left_of_the_sequence_before(tmp_path, monkeypatch):
 
 
 def test_words_of_letters(tmp_path):
-    """Rows and steps that are both open make a batch that is, inside."""
+    """Rows and steps that are both open make a batch that is open, inside."""
     letters = keras.Input((None, 4), dtype="int32", name="letters")
     read = layers.TimeDistributed(layers.Bidirectional(layers.LSTM(3)))
     y = read(keras.layers.Embedding(9, 2)(letters), mask=letters != 0)
@@ -120,6 +120,12 @@ def test_words_of_letters(tmp_path):
         spelt = np.random.default_rng(words).integers(1, 9, (1, words, 4)).astype("int32")
         spelt[0, 0, 2:] = spelt[0, -1] = 0
         assert_same(runner, model, {"letters": spelt})
+
+    # What LiteRT's own interpreter refuses is found out before somebody has the file.
+    with pytest.raises(ValueError, match="its interpreter refuses .* quantize='dynamic'"):
+        examples = np.ones((4, 5, 4), "int32")
+        layers.export_litert(model, tmp_path / "m", quantize="int8", examples=examples)
+    assert not (tmp_path / "m").exists()
 
 
 # --- Smaller ------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ FEATURES, LENGTH, BATCH = 3, 11, 2
 CELLS = {
     "simple_rnn": lambda **how: layers.SimpleRNN(5, **how),
     "lstm": lambda **how: layers.LSTM(5, **how),
+    "gru": lambda **how: layers.GRU(5, **how),
     "stack": lambda **how: layers.RNN([layers.LSTMCell(4), layers.GRUCell(5)], **how),
     "projected_lstm": lambda **how: layers.ProjectedLSTM(6, 4, **how),
 }
