@@ -10,8 +10,8 @@ A recurrent network that goes hour by hour forgets; one that goes day by day doe
 Each channel's window is cut into seasons (days, for hourly values), and a cell reads them
 one after the other. Its last state is then asked for every future season at once, by the
 season's place and its channel, in one further step each (SegRNN, Lin et al. 2023).
-Everything is said relative to the last value seen, so that a series which drifts is no
-surprise.
+Everything is said relative to a level, halfway between the last value seen and the mean of
+all, so that a series which drifts is no surprise.
 
 A series of your own is a table (CSV, TSV, JSON lines, Parquet) with a column of dates and
 columns of numbers, 15 minutes, an hour, a day, a week or a month apart.
@@ -91,6 +91,7 @@ from recipes.common.samples import series
 
 MONTH = 30 * 24
 BATCH = 256
+MEASURES = ["mse", "mae"]
 MOST_WINDOWS = 1024  # in a request to the export, so that its memory is bounded
 
 
@@ -174,53 +175,52 @@ def build(
 
     window = keras.Input((lookback, channels), name="window")
     x = keras.layers.Normalization(mean=mean, variance=std**2)(window)
-    last = x[:, -1:, :]
-    x = ops.transpose(x - last, (0, 2, 1))  # each channel by itself
+    level = (x[:, -1:, :] + ops.mean(x, axis=1, keepdims=True)) / 2
+    x = ops.transpose(x - level, (0, 2, 1))  # each channel by itself
     x = ops.pad(x, [[0, 0], [0, 0], [-lookback % season, 0]])  # to whole seasons
     x = ops.reshape(x, (-1, math.ceil(lookback / season), season))
     x = keras.layers.Dense(units, activation="relu", name="season")(x)
     _, *states = recurrent(x)
-
-    # One question for each future season of each channel: (batch · channels · ahead, 1, units).
-    place = Question(channels, ahead, units, name="question")(window)
-    states = [ops.repeat(state, ahead, axis=0) for state in states]
-    answer, *_ = recurrent(place, initial_state=states)
+    answer = Questions(recurrent.cell, channels, ahead, name="questions")(states)
     answer = keras.layers.Dropout(0 if levels else 0.5)(answer)  # quantiles would cover its noise
 
     def head(name):
         values = keras.layers.Dense(season, name=name)(answer)
         values = ops.reshape(values, (-1, channels, ahead * season))[:, :, :horizon]
-        return ops.transpose(values, (0, 2, 1)) + last
+        return ops.transpose(values, (0, 2, 1)) + level
 
     return keras.Model(window, quantiles.answer(head, levels), name="forecasting")
 
 
-class Question(keras.layers.Layer):
-    """What is asked of the last state: a vector for the season's place, one for the channel.
+class Questions(keras.layers.Layer):
+    """One further step of a cell, for each future season of each channel: what it is asked is a
+    vector for the season's place and one for the channel.
 
-    (batch, …) in, only for the batch's size; (batch * channels * ahead, 1, units) out.
+    The last states, each (batch * channels, units), in; (batch, channels, ahead, units) out.
     """
 
-    def __init__(self, channels: int, ahead: int, units: int, **kwargs):
+    def __init__(self, cell: keras.layers.Layer, channels: int, ahead: int, **kwargs):
         super().__init__(**kwargs)
-        self.shape = channels, ahead, units
+        self.cell, self.channels, self.ahead = cell, channels, ahead
 
-    def build(self, input_shape):
-        channels, ahead, units = self.shape
-        self.places = self.add_weight((1, ahead, units // 2), "random_normal", name="places")
-        self.channels = self.add_weight((channels, 1, units // 2), "random_normal", name="channels")
-        super().build(input_shape)
+    def build(self, states_shape):
+        half = self.cell.units // 2
+        shapes = {"places": (1, self.ahead, half), "which": (self.channels, 1, half)}
+        for name, shape in shapes.items():
+            setattr(self, name, self.add_weight(shape, "random_normal", name=name))
+        super().build(states_shape)
 
-    def call(self, window):
-        channels, ahead, units = self.shape
-        places = ops.repeat(self.places, channels, axis=0)
-        which = ops.repeat(self.channels, ahead, axis=1)
-        asked = ops.concatenate([places, which], axis=-1)
-        asked = ops.reshape(asked, (channels * ahead, units))
-        return ops.tile(asked, (ops.shape(window)[0], 1))[:, None, :]
+    def call(self, states):
+        places = ops.repeat(self.places, self.channels, axis=0)
+        which = ops.repeat(self.which, self.ahead, axis=1)
+        asked = self.cell.project(ops.concatenate([places, which], axis=-1))
+        # One product with the state serves all its questions: the sum with them broadcasts.
+        states = [ops.reshape(s, (-1, self.channels, 1, s.shape[-1])) for s in states]
+        answer, *_ = self.cell.update(asked, states, self.cell.dot())
+        return answer
 
-    def compute_output_shape(self, input_shape):
-        return (None, 1, self.shape[-1])
+    def compute_output_spec(self, states):
+        return keras.KerasTensor((None, self.channels, self.ahead, self.cell.units))
 
 
 # --- Evaluation ---------------------------------------------------------------------------
@@ -297,8 +297,10 @@ def main(args: argparse.Namespace) -> None:
     of_kind = forecasting_stream.build if args.streaming else build
     model = of_kind(mean, std, args.lookback, args.horizon, args.cell, args.season, levels=levels)
     rate = keras.optimizers.schedules.ExponentialDecay(1e-3, 3 * len(train), 0.7)
-    loss = {"loss": quantiles.Pinball(levels)} if levels else {"loss": "mse", "metrics": ["mae"]}
-    model.compile(keras.optimizers.Adam(rate), **loss)
+    loss = {"loss": quantiles.Pinball(levels)} if levels else {"loss": "huber", "metrics": MEASURES}
+    # What counts is the mean of the weights over about two epochs, which no batch pulls away.
+    mean_of = {"use_ema": True, "ema_momentum": 1 - 0.5 / max(1, len(train))}
+    model.compile(keras.optimizers.Adam(rate, **mean_of), **loss)
     model.summary()
 
     trained = training.fit(model, train, later["validation"], args, best=("val_loss", "min"))

@@ -1,8 +1,10 @@
 """Each recipe from its command line to its SavedModel, on its built-in sample."""
 
+import itertools
 import json
 import os
 
+import keras
 import numpy as np
 import processes
 import pytest
@@ -11,6 +13,7 @@ from conftest import REPOSITORY, answered, ask, ask_in_c, assert_same_answers, p
 
 from recipes import forecasting, pos_tagging, sentiment
 from recipes.common import command_line, small_embeddings
+from recipes.common.cells import CELLS
 from recipes.common.words import clean
 
 RUNS = {
@@ -66,6 +69,16 @@ def test_leaves_pictures_logs_and_checkpoints(run):
     assert not [p for p in folder.rglob(".writing-*")]
 
 
+def load_mean_of_weights(model, path):
+    """What a checkpoint's optimizer has averaged; the weights beside it are to go on from."""
+    model.compile(keras.optimizers.Adam(use_ema=True))
+    model.optimizer.build(model.trainable_variables)
+    model.load_weights(path)
+    before = model.trainable_variables[0].numpy()
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    assert np.any(before != model.trainable_variables[0].numpy())
+
+
 def test_saved_model_answers_as_the_recipe_does(run, tmp_path):
     recipe, folder, metrics = run
     (version,) = (folder / "saved_models" / recipe).iterdir()
@@ -77,7 +90,7 @@ def test_saved_model_answers_as_the_recipe_does(run, tmp_path):
         values = data.values
         mean, std = values[:end].mean(axis=0), values[:end].std(axis=0)
         model = forecasting.build(mean, std, 96, 96, "lstm")
-        model.load_weights(weights)
+        load_mean_of_weights(model, weights)
         window = np.stack([values[i : i + 96] for i in (0, 500, 2000)])
         answer = answered(version, "serving_default", {"window": window})
         expected = model.predict(window) * std + mean
@@ -97,7 +110,7 @@ def test_saved_model_answers_as_the_recipe_does(run, tmp_path):
     else:
         data, tags = pos_tagging.load("sample", 0)
         model = pos_tagging.build(data["train"], tags, "simple_rnn")
-        model.load_weights(weights)
+        load_mean_of_weights(model, weights)
         small_embeddings.quantize(model)
         sentences = ["I saw a saw .", "You can can a can .", ""]
         answer = ask(version, "serving_default", {"sentences": sentences}, tmp_path)
@@ -211,6 +224,30 @@ def test_any_lookback_and_horizon_make_a_forecast(cell):
     for lookback, horizon in ((24, 1), (50, 30), (96, 97)):
         model = forecasting.build(mean, std, lookback, horizon, cell, units=4)
         assert model(np.zeros((3, lookback, 2))).shape == (3, horizon, 2)
+
+
+@pytest.mark.parametrize("cell", command_line.CELLS)
+def test_a_question_is_one_step_of_keras_s_cell(cell):
+    """Which `Questions` makes for all questions at once, with one product for each state."""
+    keras.utils.set_random_seed(0)
+    batch, channels, ahead, units = 3, 2, 4, 6
+    recurrent = CELLS[cell](units, bias_initializer="normal", return_state=True)
+    random = np.random.default_rng(0)
+    read = random.normal(size=(batch * channels, 5, units)).astype("float32")
+    _, *states = recurrent(read)
+    layer = forecasting.Questions(recurrent.cell, channels, ahead)
+    found = layer(states).numpy()
+
+    theirs = {"simple_rnn": keras.layers.SimpleRNN, "lstm": keras.layers.LSTM}
+    theirs = theirs.get(cell, keras.layers.GRU)(units)
+    theirs.build((None, 1, units))
+    theirs.set_weights(recurrent.get_weights())
+    for b, c, k in itertools.product(range(batch), range(channels), range(ahead)):
+        question = np.concatenate([layer.places[0, k], layer.which[c, 0]])
+        row = [s[b * channels + c : b * channels + c + 1] for s in states]
+        row = row if len(row) > 1 else row[0]
+        expected = theirs(question[None, None], initial_state=row)
+        np.testing.assert_allclose(found[b, c, k], expected[0], atol=1e-6)
 
 
 def test_every_window_is_counted_and_none_twice():

@@ -200,6 +200,9 @@ def fit(
 ) -> dict:
     """Trains `model` for `args.epochs`, then gives it the weights of its best epoch.
 
+    With an optimizer that keeps a mean of the weights (`use_ema`), that is what is validated,
+    and what the model is given.
+
     Args:
         train, validation: Datasets.
         args: The recipe's arguments, after `begin`.
@@ -223,6 +226,8 @@ def fit(
         if workers.is_chief():
             logs = keras.callbacks.TensorBoard(args.output / "tensorboard", write_graph=False)
             callbacks.append(logs)
+        if model.optimizer.use_ema:  # what is validated is the mean of the weights
+            callbacks.append(keras.callbacks.SwapEMAWeights())
         if workers.count() > 1:
             train, validation = workers.share_steps(model, train, validation)
         model.fit(
@@ -235,6 +240,7 @@ def fit(
         )
     workers.leave_the_rest_to_the_chief()
     model.load_weights(weights(args.output, keep.best_epoch()))
+    model.optimizer.finalize_variable_values(model.trainable_variables)  # their mean, if wanted
     seconds = sum(row.pop("seconds") for row in keep.rows)
     found = {name: [row[name] for row in keep.rows] for name in keep.rows[0]}
     return {"history": found, "best_epoch": keep.best_epoch(), "seconds": round(seconds, 1)}
