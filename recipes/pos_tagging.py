@@ -77,6 +77,7 @@ from recipes.common import (
 )
 from recipes.common.cells import CELLS
 from recipes.common.samples import grammar
+from recipes.common.word_dropout import WordDropout
 from recipes.common.words import replaced
 
 BATCH = 32
@@ -122,25 +123,16 @@ def batches(sentences: Sentences, tags: list[str], shuffle: bool) -> tf.data.Dat
 
 
 class Numbers(keras.layers.Layer):
-    """The number of each word, whatever its capitals: 0 is padding, 1 unknown.
+    """The number of each word, whatever its capitals: 0 is padding, 1 unknown."""
 
-    In training, a share of the known words is made unknown.
-    """
-
-    def __init__(self, vocabulary: list[str], hide: float, **kwargs):
+    def __init__(self, vocabulary: list[str], **kwargs):
         super().__init__(**kwargs)
         self.number = keras.layers.StringLookup(vocabulary=vocabulary, mask_token="")
-        self.hide = hide
-        self.seeds = keras.random.SeedGenerator()
 
-    def call(self, words, training=False):
-        numbers = self.number(tf.strings.lower(words, "utf-8"))
-        if not training:
-            return numbers
-        hidden = keras.random.uniform(ops.shape(numbers), seed=self.seeds) < self.hide
-        return tf.where(hidden & (numbers > 0), tf.ones_like(numbers), numbers)
+    def call(self, words):
+        return self.number(tf.strings.lower(words, "utf-8"))
 
-    def compute_output_spec(self, words, training=False):
+    def compute_output_spec(self, words):
         return keras.KerasTensor(words.shape, "int64")
 
 
@@ -184,14 +176,18 @@ def build(
     crf: bool = False,
 ) -> keras.Model:
     counts = Counter(word.lower() for words, _ in train for word in words)
-    vocabulary = [word for word, n in counts.most_common() if n > 1]
+    learned = [word for word, n in counts.most_common() if n > 1]
+    further = word_vectors.further(embeddings, learned)  # known by their vectors alone
     letters = sorted({letter for words, _ in train for word in words for letter in word})
 
     words = keras.Input((None,), dtype="string", name="words")
-    numbers = Numbers(vocabulary, hide=0.15, name="vocabulary")(words)
-    known = word_vectors.embedding(["", "[UNK]", *vocabulary], embeddings, 128)(numbers)
-    spelt = Spelling(letters, cell, units=64, name="spelling")(words)
-    x = keras.layers.Dropout(0.4)(ops.concatenate([known, spelt], axis=-1))
+    numbers = Numbers([*learned, *further], name="vocabulary")(words)
+    shown = WordDropout(len(learned) + 2, rate=0.15)(numbers)
+    found = [keras.layers.Embedding(len(learned) + 2, 128, name="embedding")(shown)]
+    found += [Spelling(letters, cell, units=64, name="spelling")(words)]
+    if embeddings:
+        found += [word_vectors.fixed(["", "[UNK]", *learned, *further], embeddings)(numbers)]
+    x = keras.layers.Dropout(0.4)(ops.concatenate(found, axis=-1))
     for depth in (1, 2):
         recurrent = CELLS[cell](units, return_sequences=True)
         x = layers.Bidirectional(recurrent, name=f"sentence_{depth}")(x, mask=numbers != 0)
@@ -206,10 +202,12 @@ def build(
 def compile_model(model: keras.Model, steps: int, crf: bool = False) -> None:
     """Sets the model up to be trained for `steps` batches."""
     rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
+    # What counts is the mean of the weights over about the last tenth of the steps.
+    mean_of = {"use_ema": True, "ema_momentum": 1 - 10 / max(20, steps)}
     # The mean over words, not over padding too; of a CRF, over sentences.
     words = keras.losses.SparseCategoricalCrossentropy(reduction="mean_with_sample_weight")
     model.compile(
-        keras.optimizers.Adam(rate, clipnorm=1.0),
+        keras.optimizers.Adam(rate, clipnorm=1.0, **mean_of),
         layers.crf_loss if crf else words,
         weighted_metrics=[tag_paths.WordAccuracy("accuracy")],
     )

@@ -16,6 +16,7 @@ from tensorboard.plugins.projector import ProjectorConfig
 from recipes import pos_tagging, sentiment, word_embeddings
 from recipes.common import analogy_questions, vector_tables, word_vectors
 from recipes.common.samples import analogies
+from recipes.common.word_dropout import WordDropout
 
 FILES = {"curves.png", "map.png", "similarities.png"}
 
@@ -362,27 +363,44 @@ def test_bad_vectors_are_told_of(tmp_path, content, says):
         word_vectors.embedding(["", "[UNK]", "the", "of"], str(tmp_path / "bad.txt"), 8)
 
 
-def test_recipes_start_from_vectors(tmp_path, capsys):
+def test_a_recipe_starts_from_vectors(tmp_path, capsys):
     path = tmp_path / "vectors.txt"
     random = np.random.default_rng(0)
     vectors = random.normal(scale=0.4, size=(2, 60)).astype("float32")
     word_vectors.write(path, ["film", "saw"], vectors)
+    model = sentiment.build(sentiment.load("sample", 0)[0]["train"], "gru", embeddings=str(path))
+    lookup = model.get_layer("vocabulary").get_vocabulary()
+    table = model.get_layer("embedding").get_weights()[0]
+    assert table.shape == (len(lookup), 60)
+    np.testing.assert_allclose(table[lookup.index("film")], vectors[0], rtol=1e-5)
+    others = np.delete(table, lookup.index("film"), axis=0)
+    assert np.std(others) == pytest.approx(0.4, rel=0.15)
+    assert np.unique(others, axis=0).shape == others.shape
+    assert "vectors for 2 of" in capsys.readouterr().out
+
+
+def test_the_tagger_knows_words_by_their_vectors_alone(tmp_path):
+    path, vectors = tmp_path / "vectors.txt", np.eye(3, dtype="float32") + 1
+    word_vectors.write(path, ["saw", "never-trained", "nor-this"], vectors)
     data, tags = pos_tagging.load("sample", 0)
-    reviews = sentiment.load("sample", 0)[0]["train"]
-    models = {
-        "sentiment": sentiment.build(reviews, "gru", embeddings=str(path)),
-        "pos_tagging": pos_tagging.build(data["train"], tags, "gru", embeddings=str(path)),
-    }
-    for (name, model), word, row in zip(models.items(), ("film", "saw"), vectors):
-        vocabulary = model.get_layer("vocabulary")
-        lookup = getattr(vocabulary, "number", vocabulary).get_vocabulary()
-        table = model.get_layer("embedding").get_weights()[0]
-        assert table.shape == (len(lookup), 60), name
-        np.testing.assert_allclose(table[lookup.index(word)], row, rtol=1e-5)
-        others = np.delete(table, lookup.index(word), axis=0)
-        assert np.std(others) == pytest.approx(0.4, rel=0.15)
-        assert np.unique(others, axis=0).shape == others.shape
-    assert "vectors for 1 of" in capsys.readouterr().out
+    model = pos_tagging.build(data["train"], tags, "gru", embeddings=str(path))
+    lookup = model.get_layer("vocabulary").number.get_vocabulary()
+    assert lookup[-2:] == ["never-trained", "nor-this"]
+    layer = model.get_layer("vectors")
+    assert not layer.trainable and not np.any(layer.get_weights()[0][:2])
+    words = tf.constant([["Never-Trained", "saw", "unknown", ""]])
+    numbers = model.get_layer("vocabulary")(words)
+    np.testing.assert_array_equal(layer(numbers)[0, :2], vectors[[1, 0]])
+    # Its own vector is that of an unknown word, as is in training a share of the others'.
+    hide = WordDropout(len(lookup) - 2, rate=0.3)
+    assert hide(numbers).numpy().tolist() == [[1, lookup.index("saw"), 1, 0]]
+    many = np.tile(numbers, (3000, 1))
+    shown = hide(many, training=True).numpy()
+    np.testing.assert_array_equal(shown[:, [0, 2, 3]], hide(many).numpy()[:, [0, 2, 3]])
+    assert np.mean(shown[:, 1] == 1) == pytest.approx(0.3, abs=0.04)
+    word_vectors.write(path, ["elsewhere"], vectors[:1])
+    with pytest.raises(SystemExit, match="none of the"):
+        pos_tagging.build(data["train"], tags, "gru", embeddings=str(path))
 
 
 # --- Errors ----------------------------------------------------------------------------------

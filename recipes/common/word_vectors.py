@@ -109,3 +109,31 @@ def embedding(vocabulary: list[str], path: str | None, dimension: int):
     start = np.array(keras.random.normal(shape, stddev=float(vectors.std())))
     start[[place[word] for word in words]] = vectors
     return keras.layers.Embedding(*shape, keras.initializers.Constant(start), name="embedding")
+
+
+def further(path: str | None, vocabulary: list[str]) -> list[str]:
+    """The words that the file at `path`, if any, has beside `vocabulary`.
+
+    Raises:
+        SystemExit: If the file is not in the format, or knows none of the words.
+    """
+    if path is None:
+        return []
+    words, _ = read(path)
+    if not {*words} & {*vocabulary}:
+        raise SystemExit(f"{path} has none of the {len(vocabulary)} words of this vocabulary.")
+    known = {"", "[UNK]", *vocabulary}
+    return [word for word in words if word not in known]
+
+
+def fixed(vocabulary: list[str], path: str):
+    """The Keras layer "vectors": those of the file at `path`, as they are; 0 for other words."""
+    import keras
+
+    words, vectors = read(path, {*vocabulary})
+    print(f"{path}: vectors for {len(words)} of {len(vocabulary)} words of the vocabulary.")
+    place = {word: i for i, word in enumerate(vocabulary)}
+    table = np.zeros((len(vocabulary), vectors.shape[1]), "float32")
+    table[[place[word] for word in words]] = vectors
+    start = keras.initializers.Constant(table)
+    return keras.layers.Embedding(*table.shape, start, trainable=False, name="vectors")
