@@ -10,17 +10,18 @@
 
 A front end in the graph makes a log-mel spectrum of each 10 milliseconds
 (recipes/common/log_mel.py). For one word a recording, recurrent layers read it from both ends, and
-the word is told from the mean and the maximum of what they say over time.
+the word is told from the mean and the maximum of what they say over time. Convolutions come before,
+so that a shape in the spectrum is the same shape a little higher.
 
 For texts they look back only, and say at each step which symbol has just been spoken, or none
 (--strings, or a table of texts). When each was spoken, nobody tells them: connectionist temporal
 classification adds up all possibilities (Graves et al. 2006; recipes/common/ctc.py). Such a model
 also answers while someone is still speaking.
 
-Five speakers are few. In training a recording is now faster, now slower, louder or less, brighter
-or duller, between other silences and in other noise, and parts of its spectrum are left out
-(SpecAugment, Park et al. 2019). Who is tested on is in no other part; all others train, and a tenth
-of what they said validates.
+Five speakers are few. In training each recording is another voice's: faster or slower, higher or
+deeper, louder or less, brighter or duller, between other silences, in other noise, and parts of its
+spectrum are left out (SpecAugment, Park et al. 2019). Who is tested on is in no other part; all
+others train, and a tenth of what they said validates.
 """
 
 import argparse
@@ -73,6 +74,7 @@ from recipes.common import (
     pictures,
     publishing,
     recordings,
+    spectral_shapes,
     speech_export,
     training,
     voice_level,
@@ -150,19 +152,20 @@ def front_end(train: list[Recording]) -> tuple[dict, tuple]:
     """(the inputs, (what is heard at each step, which steps are real))."""
     samples = keras.Input((None,), name="samples")
     lengths = keras.Input((), dtype="int32", name="lengths")
-    hear = LogMel(RATE, BANDS, name="log_mel")
+    hear = LogMel(RATE, BANDS, warp=1.18, pace=1.4, name="log_mel")
     hear.adapt([recording.samples for recording in train[:: 1 + len(train) // 300]])
     # Nothing at all makes a step, too.
     x, real = hear(ops.pad(samples, [[0, 0], [0, hear.needed]]), ops.maximum(lengths, hear.needed))
     return {"samples": samples, "lengths": lengths}, (x, real)
 
 
-def build(train: list[Recording], words: list[str], cell: str, units: int = 64) -> keras.Model:
+def build(train: list[Recording], words: list[str], cell: str, units: int = 128) -> keras.Model:
     inputs, (x, mask) = front_end(train)
     real = ops.expand_dims(mask, -1)
     loud = ops.where(real, ops.mean(x, axis=-1, keepdims=True), -1e9)
     x -= ops.max(loud, axis=1, keepdims=True)  # a whisper and a shout are alike
     x = augmentation.SpecAugment(BANDS, name="spec_augment")(x)
+    x = spectral_shapes.found(x, mask, BANDS)
     for depth in (1, 2):
         recurrent = CELLS[cell](units, return_sequences=True)
         x = layers.Bidirectional(recurrent, name=f"read_{depth}")(x, mask=mask)

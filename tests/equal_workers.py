@@ -32,7 +32,7 @@ def train(recipe: str, folder: str, workers: str, *words: str) -> None:
     import keras
     import tensorflow as tf
 
-    from recipes.common import sound_augmentation, training
+    from recipes.common import log_mel, sound_augmentation, training, word_dropout
     from recipes.common import workers as others
 
     def unchanged(self, x, training=False):
@@ -42,12 +42,13 @@ def train(recipe: str, folder: str, workers: str, *words: str) -> None:
         keras.layers.Dropout,
         keras.layers.SpatialDropout1D,
         sound_augmentation.SpecAugment,
+        word_dropout.WordDropout,
     ):
         layer.call = unchanged
+    log_mel.LogMel.drawn = lambda self, most, rows: tf.ones([rows])
     module = importlib.import_module(f"recipes.{recipe}")
     if recipe == "pos_tagging":
-        made, apply = module.Numbers.__init__, keras.optimizers.Adam.apply
-        module.Numbers.__init__ = lambda self, words, hide, **how: made(self, words, 0.0, **how)
+        apply = keras.optimizers.Adam.apply
         keras.optimizers.Adam.apply = lambda self, gradients, variables=None: apply(
             self, [tf.convert_to_tensor(g) for g in gradients], variables
         )

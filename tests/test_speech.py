@@ -18,23 +18,23 @@ from recipes.common.samples import syllables
 
 pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
 RANDOM = np.random.default_rng(0)
-QUICK = ["--epochs", "3", "--cell", "simple_rnn"]
+QUICK = ["--epochs", "4"]
 SOUND = syllables.word(3, "ann", RANDOM)
 
 
 # --- The front end -----------------------------------------------------------------------------
 
 
-def log_mel_by_numpy(x, rate, bands, stack):
+def log_mel_by_numpy(x, rate, bands, stack, a=1.0, b=1.0):
     """The equations at the top of recipes/common/log_mel.py, one frame and band at a time."""
     window, hop = rate // 40, rate // 100
     size = 2 ** int(np.ceil(np.log2(window)))
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
     mel = lambda f: 1127 * np.log(1 + f / 700)  # noqa: E731
     edges = np.linspace(mel(60), mel(0.475 * rate), bands + 2)
-    place = mel(np.arange(size // 2 + 1) * rate / size)
+    place = mel(a * np.arange(size // 2 + 1) * rate / size)
     frames = []
-    for start in range(0, len(x) - window + 1, hop):
+    for start in np.round(np.arange(0, len(x) - window + 1, b * hop)).astype(int):
         power = np.abs(np.fft.rfft(x[start : start + window] * hann, size)) ** 2
         up, down = np.zeros((2, bands, len(place)))
         for m in range(bands):
@@ -60,6 +60,27 @@ def test_the_front_end_is_its_equations(rate, stack):
     np.testing.assert_allclose(found.std(0), 1, atol=0.02)
 
 
+@pytest.mark.parametrize("a, b", [(1.0, 1.0), (1.15, 1.0), (0.87, 1.3), (1.0, 0.75)])
+def test_another_voice_is_its_equations(a, b):
+    hear = LogMel(bands=20)
+    expected = log_mel_by_numpy(SOUND.astype(float), 8000, 20, 3, a, b)
+    steps = hear.paced_steps(len(SOUND), tf.constant([b]))
+    found = hear.voiced(SOUND[None], tf.constant([a]), tf.constant([b]))[0]
+    assert steps.numpy() == [len(expected)]
+    np.testing.assert_allclose(tf.reshape(found, expected.shape), expected, atol=5e-3)
+
+
+def test_in_training_each_row_has_a_voice_of_its_own():
+    hear = LogMel(bands=20, warp=1.2, pace=1.4)
+    same = np.repeat(SOUND[None], 40, axis=0)
+    x, mask = hear(same, np.full(40, len(SOUND)), training=True)
+    counts = mask.numpy().sum(1)
+    usual = hear.steps(len(SOUND)).numpy()
+    assert usual / 1.4 - 1 <= counts.min() < 0.9 * usual and counts.max() > 1.1 * usual
+    assert counts.max() <= usual * 1.4 + 1 and x.shape[:2] == mask.shape
+    assert len(np.unique(x[:, 0, 0])) == 40
+
+
 def test_a_streams_steps_are_those_of_the_whole():
     hear = LogMel(bands=20)
     hear.adapt([SOUND])
@@ -81,6 +102,18 @@ def test_steps_that_count_are_known():
     assert x.shape[:2] == mask.shape
     for n, real in zip(lengths, mask.numpy()):
         assert real.sum() == hear(np.zeros((1, n), "float32")).shape[1]
+
+
+def test_what_pads_a_recording_changes_nothing():
+    data = recordings.sample(0, each=1)
+    model = speech.build(data, ["a", "b"], "gru", units=8)
+    short = next(r.samples for r in data if r.speaker == "ann")[:3000]
+    padded = np.zeros((2, 9000), "float32")
+    padded[0, : len(short)] = short
+    padded[1] = np.random.default_rng(0).normal(size=9000)
+    together = model({"samples": padded, "lengths": np.array([len(short), 9000])})
+    alone = model({"samples": short[None], "lengths": np.array([len(short)])})
+    np.testing.assert_allclose(together[0], alone[0], atol=1e-5)
 
 
 # --- Rates -------------------------------------------------------------------------------------

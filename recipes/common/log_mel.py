@@ -9,8 +9,13 @@ A frame starts each H samples, 10 ms; a step is `stack` frames side by side, so 
 recurrence has fewer steps to make. A step is made once all its samples are there: a stream
 keeps those from the next step's first sample on, its tail, and the steps are those of the
 whole, however it was cut.
+
+In training each row is heard as another voice: M(m, k) has a·f in place of f, as if the throat were
+a times as short (Jaitly & Hinton 2013), and frames start each b·H samples, as if it spoke b times
+as fast.
 """
 
+import math
 from collections.abc import Iterable
 
 import keras
@@ -30,10 +35,20 @@ class LogMel(keras.layers.Layer):
         rate: Samples a second.
         bands: How many mel bands, from 60 Hz to 95% of half the rate.
         stack: Frames a step.
+        warp, pace: In training, a is drawn from 1 / warp to warp, b from 1 / pace to pace.
     """
 
-    def __init__(self, rate: int = 8000, bands: int = 40, stack: int = 3, **kwargs):
+    def __init__(
+        self,
+        rate: int = 8000,
+        bands: int = 40,
+        stack: int = 3,
+        warp: float = 1.0,
+        pace: float = 1.0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
+        self.warp, self.pace, self.seeds = warp, pace, keras.random.SeedGenerator()
         self.rate, self.bands, self.stack = rate, bands, stack
         self.window, self.hop = rate // 40, rate // 100
         self.step = stack * self.hop  # samples from one step to the next …
@@ -69,13 +84,48 @@ class LogMel(keras.layers.Layer):
         )
         return tf.math.log(QUIET + power @ weights)
 
-    def call(self, samples, lengths=None):
-        frames = (self.energies(samples) - self.mean) / self.std
-        steps = self.steps(tf.shape(samples)[1])
-        sizes = (tf.shape(samples)[0], steps, self.size)
-        x = tf.ensure_shape(tf.reshape(frames, sizes), (None, None, self.size))
-        return x if lengths is None else (x, tf.sequence_mask(self.steps(lengths), steps))
+    def voiced(self, samples: tf.Tensor, warp: tf.Tensor, pace: tf.Tensor) -> tf.Tensor:
+        """`energies`, each row heard with its `warp`, a, and `pace`, b, each (batch,)."""
+        frames = self.stack * tf.reduce_max(self.paced_steps(tf.shape(samples)[1], pace))
+        starts = tf.round(tf.range(tf.cast(frames, tf.float32)) * self.hop * pace[:, None])
+        places = tf.cast(starts, tf.int32)[..., None] + tf.range(self.window)
+        places = tf.minimum(places, tf.shape(samples)[1] - 1)
+        frames = tf.gather(samples, places, batch_dims=1) * tf.signal.hann_window(self.window)
+        spectrum = tf.signal.rfft(frames, [2 ** math.ceil(math.log2(self.window))])
 
-    def compute_output_spec(self, samples, lengths=None):
+        def mel(frequency):
+            return 1127 * tf.math.log1p(frequency / 700)
+
+        edges = tf.linspace(mel(60.0), mel(0.475 * self.rate), self.bands + 2)
+        heard = mel(tf.linspace(0.0, self.rate / 2, spectrum.shape[-1]) * warp[:, None])
+        distance = tf.abs(heard[..., None] - edges[1:-1]) / (edges[1] - edges[0])
+        power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
+        return tf.math.log(QUIET + power @ tf.maximum(1 - distance, 0))
+
+    def paced_steps(self, samples, pace):
+        """How many steps so many samples make, each row's with its `pace`."""
+        later = tf.cast(samples - self.window, tf.float32) / pace
+        return self.steps(self.window + tf.cast(later, tf.int32))
+
+    def drawn(self, most, rows):
+        spread = math.log(most)
+        return tf.exp(keras.random.uniform([rows], -spread, spread, seed=self.seeds))
+
+    def call(self, samples, lengths=None, training=False):
+        rows, count = tf.unstack(tf.shape(samples))
+        if training:
+            warp, pace = (self.drawn(most, rows) for most in (self.warp, self.pace))
+            frames = self.voiced(samples, warp, pace)
+            steps = tf.reduce_max(self.paced_steps(count, pace))
+            made = None if lengths is None else self.paced_steps(lengths, pace)
+        else:
+            frames, steps = self.energies(samples), self.steps(count)
+            made = None if lengths is None else self.steps(lengths)
+        frames = (frames - self.mean) / self.std
+        x = tf.reshape(frames, (rows, steps, self.size))
+        x = tf.ensure_shape(x, (None, None, self.size))
+        return x if made is None else (x, tf.sequence_mask(made, steps))
+
+    def compute_output_spec(self, samples, lengths=None, training=False):
         x = keras.KerasTensor((samples.shape[0], None, self.size))
         return x if lengths is None else (x, keras.KerasTensor(x.shape[:2], "bool"))

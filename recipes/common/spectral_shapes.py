@@ -1,0 +1,31 @@
+"""The small shapes in a spectrogram, found whether they are a little higher or lower.
+
+Other voices have them at other heights. So convolutions find them, each followed by the maximum of
+neighbouring bands, before the recurrence reads: the CRNN of Arik et al. (2017).
+"""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+LAYERS = (32, 5, (1, 2)), (32, 3, (0, 2)), (64, 3, (1, 2))  # filters, size, maximum of; 0: a step
+
+
+def found(x: tf.Tensor, mask: tf.Tensor, bands: int) -> tf.Tensor:
+    """(batch, steps, frames of a step · bands) to (batch, steps, features).
+
+    Args:
+        mask: (batch, steps), which are real; what the others hold changes nothing.
+    """
+    stack = x.shape[-1] // bands
+    steps = ops.cast(mask, x.dtype)[..., None]
+    real = ops.repeat(steps, stack, axis=1)
+    x = keras.layers.Reshape((-1, bands, 1))(x * steps)
+    for filters, size, (frames, height) in LAYERS:
+        x = keras.layers.Conv2D(filters, size, padding="same")(x)
+        x = ops.relu(keras.layers.MaxPooling2D((frames or stack, height))(x))
+        real = real if frames else steps
+        x *= real[..., None]
+        bands //= height
+    x = keras.layers.Reshape((-1, bands * filters))(x)
+    return keras.layers.Dropout(0.1)(x)
