@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from anywhere
 
-from recipes.common import command_line, word_vectors
+from recipes.common import command_line, encoders, word_vectors
 
 EPOCHS = {"ud_english_ewt": 12, "sample": 2}
 
@@ -41,7 +41,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--encoding", help="of the files, if not UTF-8")
     add("--crf", action="store_true", help="choose a sentence's tags together")
     word_vectors.add_argument(parser)
+    encoders.add_argument(parser)
     args = command_line.parse(parser, argv)
+    if args.pretrained and (args.embeddings or len(args.pretrained) > 2):
+        parser.error("--pretrained: one folder or two, which have --embeddings of their own")
     if args.data and len(args.data) not in (1, 3):
         parser.error(f"--data takes one file, or three (train, dev, test), got {len(args.data)}")
     if args.encoding and not args.data:
@@ -77,6 +80,7 @@ from recipes.common import (
 )
 from recipes.common.cells import CELLS
 from recipes.common.samples import grammar
+from recipes.common.spelling import Spelling
 from recipes.common.word_dropout import WordDropout
 from recipes.common.words import replaced
 
@@ -136,57 +140,33 @@ class Numbers(keras.layers.Layer):
         return keras.KerasTensor(words.shape, "int64")
 
 
-class Spelling(keras.layers.Layer):
-    """A vector for each word, read off its letters in both directions.
-
-    Every different word of a batch is read once. (batch, length) strings in,
-    (batch, length, 2 * units) out.
-    """
-
-    def __init__(self, letters: list[str], cell: str, units: int, longest: int = 20, **kwargs):
-        super().__init__(**kwargs)
-        self.size, self.longest = 2 * units, longest
-        self.number = keras.layers.StringLookup(vocabulary=letters, mask_token="")
-        self.embed = keras.layers.Embedding(self.number.vocabulary_size(), 32)
-        self.read = layers.Bidirectional(CELLS[cell](units))
-
-    def build(self, input_shape):
-        self.embed.build((None, None))
-        self.read.build((None, None, 32))
-        super().build(input_shape)
-
-    def call(self, words, training=False):
-        different, places = tf.unique(tf.reshape(words, [-1]))
-        letters = tf.strings.unicode_split(different, "UTF-8")[:, : self.longest]
-        numbers = self.number(letters.to_tensor(""))
-        vectors = self.read(self.embed(numbers), mask=numbers != 0, training=training)
-        shape = tf.concat([tf.shape(words), [self.size]], 0)
-        return tf.reshape(tf.gather(vectors, places), shape)
-
-    def compute_output_spec(self, words, training=False):
-        return keras.KerasTensor((*words.shape, self.size), self.compute_dtype)
-
-
 def build(
     train: Sentences,
     tags: list[str],
     cell: str,
     units: int = 128,
     embeddings: str | None = None,
+    pretrained: encoders.Encoders | None = None,
     crf: bool = False,
 ) -> keras.Model:
     counts = Counter(word.lower() for words, _ in train for word in words)
     learned = [word for word, n in counts.most_common() if n > 1]
-    further = word_vectors.further(embeddings, learned)  # known by their vectors alone
+    known = ["", "[UNK]", *learned]
+    others = pretrained.words if pretrained else word_vectors.words(embeddings, learned)
+    known = [*dict.fromkeys([*known, *others])]  # each once
     letters = sorted({letter for words, _ in train for word in words for letter in word})
 
     words = keras.Input((None,), dtype="string", name="words")
-    numbers = Numbers([*learned, *further], name="vocabulary")(words)
+    numbers = Numbers(known[2:], name="vocabulary")(words)
     shown = WordDropout(len(learned) + 2, rate=0.15)(numbers)
-    found = [keras.layers.Embedding(len(learned) + 2, 128, name="embedding")(shown)]
+    found = [keras.layers.Embedding(len(learned) + 2, 128, name="learned")(shown)]
     found += [Spelling(letters, cell, units=64, name="spelling")(words)]
     if embeddings:
-        found += [word_vectors.fixed(["", "[UNK]", *learned, *further], embeddings)(numbers)]
+        found += [word_vectors.fixed(known, embeddings)(numbers)]
+    if pretrained:  # what it knows of each word, and of what stands before and behind it
+        vectors, states = pretrained.read(pretrained.numbers(known, numbers), trainable=False)
+        states = keras.layers.Dense(256, "relu", name="context")(keras.layers.Dropout(0.25)(states))
+        found += [3 * vectors, states]  # about as large as the others
     x = keras.layers.Dropout(0.4)(ops.concatenate(found, axis=-1))
     for depth in (1, 2):
         recurrent = CELLS[cell](units, return_sequences=True)
@@ -305,12 +285,14 @@ def main(args: argparse.Namespace) -> None:
     else:
         data, tags = load(args.dataset, args.seed, args.column)
     args.epochs = args.epochs or training.enough_epochs(len(data["train"]), BATCH, 4700)
-    training.begin(args, data, tags)
+    pretrained = args.pretrained and encoders.Encoders(args.pretrained, CELLS[args.cell])
+    training.begin(args, data, tags, *(pretrained.content() if pretrained else ()))
     train = batches(data["train"], tags, shuffle=True).take(args.steps or -1)
     validation = batches(data["validation"], tags, shuffle=False)
     if args.crf:
         train, validation = (x.map(tag_paths.whole_sentences) for x in (train, validation))
-    model = build(data["train"], tags, args.cell, embeddings=args.embeddings, crf=args.crf)
+    starts = {"embeddings": args.embeddings, "pretrained": pretrained}
+    model = build(data["train"], tags, args.cell, **starts, crf=args.crf)
     compile_model(model, args.epochs * len(train), args.crf)
     model.summary()
 

@@ -147,7 +147,7 @@ def build(
     read = numbers[:, :LONGEST]
     mask = read != 0
     if pretrained:
-        x = pretrained.read(read, mask, dropout=0.3)
+        _, x = pretrained.read(read, dropout=0.3)
     else:
         x = word_vectors.embedding(number.get_vocabulary(), embeddings, 128)(read)
         x = keras.layers.SpatialDropout1D(0.5)(x)

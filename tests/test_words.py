@@ -8,7 +8,7 @@ import tensorflow as tf
 from test_streaming import perturbed
 
 import layers
-from recipes import language_model, sentiment
+from recipes import language_model, pos_tagging, sentiment
 from recipes.common import encoders, publishing, text_export, text_files, text_scores, training
 from recipes.common import words as of_texts
 from recipes.common.row_adam import RowAdam
@@ -256,3 +256,27 @@ def test_runs_begun_before_there_were_words_go_on():
     args.tokens = "words"
     with pytest.raises(SystemExit, match="--tokens: characters there, words here"):
         training.refuse_another({"run": before, "epochs": []}, args)
+
+
+def test_the_tagger_reads_as_its_encoders_do(runs):
+    """Its words are the treebank's and then theirs, and it doesn't change what they say."""
+    started = encoders.Encoders([runs["backwards"], runs["forwards"]], layers.LSTM)
+    train = [(["A", "good", "saw", "saw"], ["DET", "ADJ", "NOUN", "VERB"])]
+    model = pos_tagging.build(train, ["DET", "ADJ", "NOUN", "VERB"], "lstm", pretrained=started)
+    lookup = model.get_layer("vocabulary").number.get_vocabulary()
+    assert lookup[2:] == ["saw", *KNOWN]
+    read = keras.Model(model.input, [model.get_layer("read_both").output, model.output])
+    words = [["a", "Good", "saw", "film"], ["bad", "", "", ""]]
+    found, _ = read(tf.constant(words))
+    numbers = [[KNOWN.index(w.lower()) + 2 if w.lower() in KNOWN else 1 for w in row if w]
+               for row in words]  # fmt: skip
+    for states, row in zip(found.numpy(), numbers):
+        forwards, backwards = (started.models[name] for name in ("forwards", "backwards"))
+        after = forwards(np.array([row]))[0]
+        before = backwards(np.array([row[::-1]]))[0][::-1]
+        np.testing.assert_allclose(
+            states[: len(row)], np.concatenate([before, after], -1), atol=1e-5
+        )
+    frozen = ("embedding_backwards", "embedding", "read", "read_backwards")
+    fixed = [layer.name for layer in model.layers if layer.weights and not layer.trainable]
+    assert set(fixed) == {*frozen}

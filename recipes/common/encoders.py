@@ -8,6 +8,8 @@ vocabulary.txt   the words, one a line, numbered from 2: 0 ends a text, 1 is any
 import argparse
 from pathlib import Path
 
+import numpy as np
+
 from recipes.common import files
 
 MODEL, VOCABULARY = "encoder.keras", "vocabulary.txt"
@@ -83,26 +85,38 @@ class Encoders:
         """All that a run depends on which starts from these."""
         return [self.words, *([name, model.get_weights()] for name, model in self.models.items())]
 
-    def read(self, numbers, mask, dropout: float):
-        """(batch, length) numbers to (batch, length, units), by layers that start from these.
+    def numbers(self, vocabulary: list[str], numbers):
+        """What a vocabulary that begins with "" and "[UNK]" numbers, by the numbers here."""
+        from keras import ops
 
-        They are "embedding" and "read", and the same with "_backwards".
+        place = {word: i for i, word in enumerate(self.words, 2)}
+        places = [0, 1, *(place.get(word, 1) for word in vocabulary[2:])]
+        return ops.take(np.array(places, "int32"), numbers)
+
+    def read(self, numbers, dropout: float = 0.0, trainable: bool = True) -> tuple:
+        """(batch, length) numbers, 0 behind each text, to two of (batch, length, features).
+
+        They are each word's vector and the state after it, by layers that start from these:
+        "embedding" and "read", and the same with "_backwards".
         """
         from keras import layers, ops
 
-        found = []
+        vectors, states, mask = [], [], numbers != 0
         for name, model in self.models.items():
             backwards = name == "backwards"
             ending = "_backwards" if backwards else ""
             embedding = like(model.get_layer("embedding"), name=f"embedding{ending}")
             how = {"go_backwards": backwards, "return_state": True}
             read = like(model.get_layer("read_1"), name=f"read{ending}", **how)
-            x = layers.SpatialDropout1D(dropout)(embedding(numbers))
-            x, *_ = read(x, mask=mask)
+            vectors.append(embedding(numbers))
+            x, *_ = read(layers.SpatialDropout1D(dropout)(vectors[-1]), mask=mask)
             for layer, of in ((embedding, "embedding"), (read, "read_1")):
                 layer.set_weights(model.get_layer(of).get_weights())
-            found.append(ops.flip(x, axis=1) if backwards else x)
-        return found[0] if len(found) == 1 else layers.Concatenate(name="read_both")(found)
+                layer.trainable = trainable
+            states.append(ops.flip(x, axis=1) if backwards else x)
+        if len(states) == 1:
+            return vectors[0], states[0]
+        return ops.concatenate(vectors, -1), layers.Concatenate(name="read_both")(states)
 
 
 def read(folder: Path) -> tuple:

@@ -111,19 +111,16 @@ def embedding(vocabulary: list[str], path: str | None, dimension: int):
     return keras.layers.Embedding(*shape, keras.initializers.Constant(start), name="embedding")
 
 
-def further(path: str | None, vocabulary: list[str]) -> list[str]:
-    """The words that the file at `path`, if any, has beside `vocabulary`.
+def words(path: str | None, wanted: list[str]) -> list[str]:
+    """The words of a file, if there is one.
 
     Raises:
-        SystemExit: If the file is not in the format, or knows none of the words.
+        SystemExit: If the file is not in the format, or has none of the words `wanted`.
     """
-    if path is None:
-        return []
-    words, _ = read(path)
-    if not {*words} & {*vocabulary}:
-        raise SystemExit(f"{path} has none of the {len(vocabulary)} words of this vocabulary.")
-    known = {"", "[UNK]", *vocabulary}
-    return [word for word in words if word not in known]
+    found = read(path)[0] if path else []
+    if path and not {*found} & {*wanted}:
+        raise SystemExit(f"{path} has none of the {len(wanted)} words of this vocabulary.")
+    return found
 
 
 def fixed(vocabulary: list[str], path: str):
