@@ -6,12 +6,16 @@
     python recipes/pos_tagging.py --dataset universal_dependencies/de_gsd
     python recipes/pos_tagging.py --dataset sample       # built-in sentences, no download
     python recipes/pos_tagging.py --crf                  # a sentence's tags chosen together
+    python recipes/pos_tagging.py --embeddings vectors.txt   # words that the treebank hasn't
+    python recipes/pos_tagging.py --pretrained FORWARDS BACKWARDS  # language models of words
 
 The tag of a word depends on the words around it, on both sides: a bidirectional
 recurrent network reads the sentence. What a word is, it learns in two ways: a vector
 for each word of the training set, and a second recurrent network that reads the word
 letter by letter, which also works for words never seen (Ling et al. 2015; Plank et al.
-2016). Trained words are now and then hidden, so that the letters are listened to.
+2016). Trained words are now and then hidden, so that the letters are listened to. Vectors
+or language models from other text say more, of words that the treebank never had too
+(Peters et al. 2018).
 
 Each word's tag is chosen by itself; with `--crf`, a sentence's together: a conditional
 random field learns which tag follows which (Lample et al. 2016).

@@ -15,6 +15,7 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import kernels, op_def_registry
@@ -223,3 +224,14 @@ def portable_ops(version: Path) -> set[str]:
         kinds = {k.device_type for k in kernels.get_registered_kernels_for_op(op).kernel}
         assert kinds & {"CPU", "DEFAULT"}, f"{op} runs on {kinds} only"
     return ops
+
+
+def load_mean_of_weights(model, path):
+    """The mean that a checkpoint's optimizer has; the weights beside it are to go on from."""
+    rate = keras.optimizers.schedules.CosineDecay(1.0, 1)  # which has no variable, as theirs
+    model.compile(keras.optimizers.Adam(rate, use_ema=True))
+    model.optimizer.build(model.trainable_variables)
+    model.load_weights(path)
+    last = model.trainable_variables[0].numpy()
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    assert np.any(last != model.trainable_variables[0].numpy())

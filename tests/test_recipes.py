@@ -9,7 +9,15 @@ import numpy as np
 import processes
 import pytest
 import tensorflow as tf
-from conftest import REPOSITORY, answered, ask, ask_in_c, assert_same_answers, portable_ops
+from conftest import (
+    REPOSITORY,
+    answered,
+    ask,
+    ask_in_c,
+    assert_same_answers,
+    load_mean_of_weights,
+    portable_ops,
+)
 
 from recipes import forecasting, pos_tagging, sentiment
 from recipes.common import command_line, small_embeddings
@@ -67,16 +75,6 @@ def test_leaves_pictures_logs_and_checkpoints(run):
     assert list((folder / "run/tensorboard").rglob("events.out.tfevents.*"))
     assert list((folder / "run/checkpoints").glob("*.weights.h5"))
     assert not [p for p in folder.rglob(".writing-*")]
-
-
-def load_mean_of_weights(model, path):
-    """What a checkpoint's optimizer has averaged; the weights beside it are to go on from."""
-    model.compile(keras.optimizers.Adam(use_ema=True))
-    model.optimizer.build(model.trainable_variables)
-    model.load_weights(path)
-    before = model.trainable_variables[0].numpy()
-    model.optimizer.finalize_variable_values(model.trainable_variables)
-    assert np.any(before != model.trainable_variables[0].numpy())
 
 
 def test_saved_model_answers_as_the_recipe_does(run, tmp_path):

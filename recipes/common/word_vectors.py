@@ -81,7 +81,7 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
         "--embeddings",
         type=readable,
         metavar="FILE",
-        help="word vectors to start from, in word2vec's text format; default: random ones",
+        help="word vectors, in word2vec's text format; default: none",
     )
 
 
