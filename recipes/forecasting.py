@@ -11,7 +11,7 @@ Each channel's window is cut into seasons (days, for hourly values), and a cell 
 one after the other. Its last state is then asked for every future season at once, by the
 season's place and its channel, in one further step each (SegRNN, Lin et al. 2023).
 Everything is said relative to a level, halfway between the last value seen and the mean of
-all, so that a series which drifts is no surprise.
+all (with `--streaming`, to the last value), so that a series which drifts is no surprise.
 
 A series of your own is a table (CSV, TSV, JSON lines, Parquet) with a column of dates and
 columns of numbers, 15 minutes, an hour, a day, a week or a month apart.

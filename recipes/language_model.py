@@ -19,8 +19,8 @@ score depends on.
 Words (--tokens words) are the 30,000 most frequent; others are one word, unknown. Texts come
 in another order in each epoch, and a mark ends each. In training a word is told from 1024
 drawn ones, not from all (Jean et al. 2015). What was learned of words is left as an encoder,
-which recipes/sentiment.py starts from (Dai & Le 2015); --backwards makes the one that reads
-from a text's end.
+which recipes/sentiment.py starts from (Dai & Le 2015) and recipes/pos_tagging.py listens to;
+--backwards makes the one that reads from a text's end.
 
 The export scores texts, goes on with a text that arrives in pieces, and writes texts.
 """

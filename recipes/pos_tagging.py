@@ -156,7 +156,8 @@ def build(
     counts = Counter(word.lower() for words, _ in train for word in words)
     learned = [word for word, n in counts.most_common() if n > 1]
     known = ["", "[UNK]", *learned]
-    others = pretrained.words if pretrained else word_vectors.words(embeddings, learned)
+    others = pretrained.words if pretrained else word_vectors.known_words(embeddings, learned)
+    others = [word for word in others if word == word.lower()]  # as all are looked up
     known = [*dict.fromkeys([*known, *others])]  # each once
     letters = sorted({letter for words, _ in train for word in words for letter in word})
 
@@ -168,7 +169,7 @@ def build(
     if embeddings:
         found += [word_vectors.fixed(known, embeddings)(numbers)]
     if pretrained:  # what it knows of each word, and of what stands before and behind it
-        vectors, states = pretrained.read(pretrained.numbers(known, numbers), trainable=False)
+        vectors, states = pretrained.read(pretrained.renumbered(numbers, known), trainable=False)
         states = keras.layers.Dense(256, "relu", name="context")(keras.layers.Dropout(0.25)(states))
         found += [3 * vectors, states]  # about as large as the others
     x = keras.layers.Dropout(0.4)(ops.concatenate(found, axis=-1))
@@ -290,7 +291,8 @@ def main(args: argparse.Namespace) -> None:
         data, tags = load(args.dataset, args.seed, args.column)
     args.epochs = args.epochs or training.enough_epochs(len(data["train"]), BATCH, 4700)
     pretrained = args.pretrained and encoders.Encoders(args.pretrained, CELLS[args.cell])
-    training.begin(args, data, tags, *(pretrained.content() if pretrained else ()))
+    told = pretrained.content() if pretrained else word_vectors.content(args.embeddings)
+    training.begin(args, data, tags, *told)
     train = batches(data["train"], tags, shuffle=True).take(args.steps or -1)
     validation = batches(data["validation"], tags, shuffle=False)
     if args.crf:

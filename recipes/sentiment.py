@@ -283,7 +283,8 @@ def main(args: argparse.Namespace) -> None:
             raise SystemExit("--unidirectional: give one --pretrained folder, that reads forwards.")
     data, labels = labelled_texts.from_table(args) if args.data else load(args.dataset, args.seed)
     args.epochs = args.epochs or training.enough_epochs(len(data["train"][0]), BATCH, 2000)
-    training.begin(args, data, labels, *(pretrained.content() if pretrained else ()))
+    told = pretrained.content() if pretrained else word_vectors.content(args.embeddings)
+    training.begin(args, data, labels, *told)
     train = batches(data["train"], shuffle=True).take(args.steps or -1)
     validation = batches(data["validation"], shuffle=False)
     model = build(

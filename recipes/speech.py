@@ -89,6 +89,9 @@ from recipes.common.recordings import Recording
 RATE = 8000  # that all is brought to
 BANDS = 40  # of the spectrum
 BATCH = 16
+PACE_OF_TEXTS = 1.08  # at most: each symbol needs a step
+FASTEST = PACE_OF_TEXTS * augmentation.FASTEST  # that a text is heard in training
+STEPS_A_SECOND = 100 / 3
 HEARD = {"samples": tf.TensorSpec([None, None]), "lengths": tf.TensorSpec([None], tf.int32)}
 
 
@@ -148,11 +151,11 @@ def batched(each: Callable, target: tf.TensorSpec, count: int, vary: bool) -> tf
 # --- Model: samples in, a logit for each word, or at each step for each symbol, out ------------
 
 
-def front_end(train: list[Recording]) -> tuple[dict, tuple]:
+def front_end(train: list[Recording], pace: float) -> tuple[dict, tuple]:
     """(the inputs, (what is heard at each step, which steps are real))."""
     samples = keras.Input((None,), name="samples")
     lengths = keras.Input((), dtype="int32", name="lengths")
-    hear = LogMel(RATE, BANDS, warp=1.18, pace=1.4, name="log_mel")
+    hear = LogMel(RATE, BANDS, warp=1.18, pace=pace, name="log_mel")
     hear.adapt([recording.samples for recording in train[:: 1 + len(train) // 300]])
     # Nothing at all makes a step, too.
     x, real = hear(ops.pad(samples, [[0, 0], [0, hear.needed]]), ops.maximum(lengths, hear.needed))
@@ -160,7 +163,7 @@ def front_end(train: list[Recording]) -> tuple[dict, tuple]:
 
 
 def build(train: list[Recording], words: list[str], cell: str, units: int = 128) -> keras.Model:
-    inputs, (x, mask) = front_end(train)
+    inputs, (x, mask) = front_end(train, pace=1.4)
     real = ops.expand_dims(mask, -1)
     loud = ops.where(real, ops.mean(x, axis=-1, keepdims=True), -1e9)
     x -= ops.max(loud, axis=1, keepdims=True)  # a whisper and a shout are alike
@@ -181,7 +184,7 @@ def build(train: list[Recording], words: list[str], cell: str, units: int = 128)
 def build_for_texts(
     train: list[Recording], symbols: Symbols, cell: str, units: int = 128
 ) -> ctc.Transcriber:
-    inputs, (heard, real) = front_end(train)
+    inputs, (heard, real) = front_end(train, PACE_OF_TEXTS)
     heard = augmentation.SpecAugment(BANDS, name="spec_augment")(heard)
     features = keras.Input((None, heard.shape[-1]), name="features")
     x = voice_level.relative(features)
@@ -291,6 +294,7 @@ def learn_texts(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
     else:
         for part in data.values():
             symbols.refuse_unknown(part)
+            symbols.refuse_crowded(part, STEPS_A_SECOND / RATE / FASTEST)
         train, held_out = text_batches(data["train"], symbols, vary=True), data["validation"]
     train = train.take(args.steps or -1)
     model = build_for_texts(data["train"], symbols, args.cell)

@@ -4,8 +4,8 @@
     python tests/equal_workers.py speech --strings         # one, with arguments
 
 Three epochs of three steps, without what is drawn at random in a step (dropout, hidden words,
-SpecAugment), which workers draw each for itself. Of `pos_tagging`, gradients of tables are summed
-before Adam sees them, which alone it doesn't do: docs/cluster.md has why.
+SpecAugment, voices), which workers draw each for itself. Of `pos_tagging`, gradients of tables are
+summed before Adam sees them, which alone it doesn't do: docs/cluster.md has why.
 """
 
 import importlib

@@ -3,6 +3,7 @@
 import itertools
 import json
 
+import keras
 import numpy as np
 import pytest
 import scipy.signal
@@ -10,7 +11,15 @@ import tensorflow as tf
 from conftest import answered, portable_ops
 
 from recipes import speech
-from recipes.common import ctc, recordings, resampling, speech_export, voice_level, word_strings
+from recipes.common import (
+    ctc,
+    recordings,
+    resampling,
+    spectral_shapes,
+    speech_export,
+    voice_level,
+    word_strings,
+)
 from recipes.common import sound_augmentation as augmentation
 from recipes.common.log_mel import QUIET, LogMel
 from recipes.common.recordings import Recording
@@ -81,6 +90,22 @@ def test_in_training_each_row_has_a_voice_of_its_own():
     assert len(np.unique(x[:, 0, 0])) == 40
 
 
+def test_however_fast_a_recording_that_makes_a_step_makes_one():
+    hear = LogMel(bands=20, pace=1.4)
+    samples = np.zeros((100, 4000), "float32")
+    _, mask = hear(samples, np.full(100, hear.needed), training=True)
+    assert np.all(mask.numpy().sum(1) == 1)
+    assert hear.paced_steps(hear.needed - 1, tf.constant([1.4])).numpy() == [0]
+
+
+def test_a_text_too_long_for_its_sound_is_refused():
+    symbols = ctc.Symbols(["a", "b"], "")
+    sound = recordings.Recording(np.zeros(600), "abba", "", "x.wav")
+    symbols.refuse_crowded([sound], 6 / 600)  # five, one stays empty
+    with pytest.raises(SystemExit, match=r"x.wav: a text of 5 symbols .* time for 4"):
+        symbols.refuse_crowded([sound], 5 / 600)
+
+
 def test_a_streams_steps_are_those_of_the_whole():
     hear = LogMel(bands=20)
     hear.adapt([SOUND])
@@ -107,13 +132,33 @@ def test_steps_that_count_are_known():
 def test_what_pads_a_recording_changes_nothing():
     data = recordings.sample(0, each=1)
     model = speech.build(data, ["a", "b"], "gru", units=8)
-    short = next(r.samples for r in data if r.speaker == "ann")[:3000]
+    with_biases(model)
+    short = data[0].samples[:2040]
     padded = np.zeros((2, 9000), "float32")
     padded[0, : len(short)] = short
-    padded[1] = np.random.default_rng(0).normal(size=9000)
+    padded[1] = RANDOM.normal(size=9000)
     together = model({"samples": padded, "lengths": np.array([len(short), 9000])})
     alone = model({"samples": short[None], "lengths": np.array([len(short)])})
     np.testing.assert_allclose(together[0], alone[0], atol=1e-5)
+
+
+def with_biases(model):
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            layer.bias.assign(RANDOM.normal(size=layer.bias.shape))
+
+
+def test_shapes_are_found_in_real_steps_alone():
+    x, mask = keras.Input((None, 120)), keras.Input((None,), dtype="bool")
+    model = keras.Model([x, mask], spectral_shapes.found(x, mask, 40))
+    with_biases(model)
+    x = RANDOM.normal(size=(2, 7, 120)).astype("float32")
+    x[1, :5], real = x[0, :5], np.array([[True] * 5 + [False] * 2] * 2)
+    found = model([x, real]).numpy()
+    assert found.shape == (2, 7, 320)
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+    alone = model([x[:1, :5], real[:1, :5]])
+    np.testing.assert_allclose(found[0, :5], alone[0], atol=1e-5)
 
 
 # --- Rates -------------------------------------------------------------------------------------

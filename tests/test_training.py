@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import warnings
 
 import keras
 import numpy as np
@@ -151,3 +152,55 @@ def test_metrics_are_valid_json(tmp_path):
     files.write_json(tmp_path / "metrics.json", found)
     read = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert read == {"a": None, "b": [1.5, None], "c": {"1": 2}}
+
+
+def averaged(folder, epochs, killed_after=None):
+    """(what `fit` says, the model) of a small run that keeps a mean of its weights."""
+    args = argparse.Namespace(output=folder, epochs=epochs, restart=False, seed=3)
+    training.seed(args)
+    training.begin(args, extendable=True)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.compile(keras.optimizers.Adam(0.2, use_ema=True, ema_momentum=0.9), "mse")
+    x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+    data = tf.data.Dataset.from_tensor_slices((x, x[:, :3] * 2)).batch(4)
+    with pytest.MonkeyPatch.context() as patched:
+        if killed_after:
+            end = training.KeepEpochs.on_epoch_end
+
+            def on_epoch_end(self, epoch, logs=None):
+                end(self, epoch, logs)
+                if epoch + 1 == killed_after:
+                    raise Killed
+
+            patched.setattr(training.KeepEpochs, "on_epoch_end", on_epoch_end)
+        trained = training.fit(model, data, data, args, best=("val_loss", "min"))
+    return trained, model, data
+
+
+def test_the_mean_of_the_weights_is_validated_and_kept(tmp_path):
+    trained, model, data = averaged(tmp_path / "whole", 3)
+    best = min(trained["history"]["val_loss"])
+    assert model.evaluate(data, verbose=0) == pytest.approx(best, rel=1e-5)
+    path = tmp_path / f"whole/checkpoints/{trained['best_epoch']}.weights.h5"
+    last = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    last.compile("sgd", "mse")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it has no mean
+        last.load_weights(path)
+    assert last.evaluate(data, verbose=0) != pytest.approx(best, rel=1e-3)
+
+    with pytest.raises(Killed):
+        averaged(tmp_path / "killed", 3, killed_after=2)
+    again, resumed, _ = averaged(tmp_path / "killed", 3)
+    np.testing.assert_allclose(again["history"]["val_loss"], trained["history"]["val_loss"])
+    for a, b in zip(resumed.get_weights(), model.get_weights()):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_a_run_of_another_optimizer_is_refused(tmp_path):
+    _, model, _ = averaged(tmp_path, 1)
+    model.compile(keras.optimizers.Adam(0.2), "mse")
+    model.optimizer.build(model.trainable_variables)
+    model.save_weights(tmp_path / "checkpoints/1.weights.h5")
+    with pytest.raises(SystemExit, match=r"another version of this recipe.*--restart"):
+        averaged(tmp_path, 2)

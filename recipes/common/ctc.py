@@ -11,6 +11,7 @@ begin alike, and so finds texts that are more probable, though no single path of
 The loss, and the beam search, are TensorFlow's. The blank is the last number.
 """
 
+import itertools
 from typing import NamedTuple
 
 import keras
@@ -53,6 +54,19 @@ class Symbols(NamedTuple):
                 raise SystemExit(
                     f"{recording.name}: its text has {sorted(unknown)}, and no text that is "
                     "trained on. Write it otherwise, or add such texts."
+                )
+
+    def refuse_crowded(self, recordings: list[Recording], steps: float) -> None:
+        """Ends the program if a text has more symbols than its sound has steps, of which each
+        sample makes so many. (A symbol after the same one needs two.)"""
+        for recording in recordings:
+            symbols = self.split(recording.text)
+            needed = len(symbols) + sum(a == b for a, b in itertools.pairwise(symbols))
+            room = int(steps * len(recording.samples)) - 1
+            if needed > room:
+                raise SystemExit(
+                    f"{recording.name}: a text of {needed} symbols is too long for a sound in "
+                    f"which there is time for {room}. Is it the right one? Or leave it out."
                 )
 
 

@@ -43,7 +43,7 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
         type=folder,
         nargs="+",
         metavar="FOLDER",
-        help="runs of a language model of words to start from: one, or one that reads forwards "
+        help="runs of a language model of words to learn from: one, or one that reads forwards "
         "and one --backwards",
     )
 
@@ -85,8 +85,8 @@ class Encoders:
         """All that a run depends on which starts from these."""
         return [self.words, *([name, model.get_weights()] for name, model in self.models.items())]
 
-    def numbers(self, vocabulary: list[str], numbers):
-        """What a vocabulary that begins with "" and "[UNK]" numbers, by the numbers here."""
+    def renumbered(self, numbers, vocabulary: list[str]):
+        """Numbers of words in a vocabulary that begins with "" and "[UNK]", as those here."""
         from keras import ops
 
         place = {word: i for i, word in enumerate(self.words, 2)}
@@ -96,8 +96,8 @@ class Encoders:
     def read(self, numbers, dropout: float = 0.0, trainable: bool = True) -> tuple:
         """(batch, length) numbers, 0 behind each text, to two of (batch, length, features).
 
-        They are each word's vector and the state after it, by layers that start from these:
-        "embedding" and "read", and the same with "_backwards".
+        They are each word's vector and the state after it, by layers that start from these, or
+        stay as they are: "embedding" and "read", and the same with "_backwards".
         """
         from keras import layers, ops
 
@@ -109,7 +109,8 @@ class Encoders:
             how = {"go_backwards": backwards, "return_state": True}
             read = like(model.get_layer("read_1"), name=f"read{ending}", **how)
             vectors.append(embedding(numbers))
-            x, *_ = read(layers.SpatialDropout1D(dropout)(vectors[-1]), mask=mask)
+            x = layers.SpatialDropout1D(dropout)(vectors[-1]) if dropout else vectors[-1]
+            x, *_ = read(x, mask=mask)
             for layer, of in ((embedding, "embedding"), (read, "read_1")):
                 layer.set_weights(model.get_layer(of).get_weights())
                 layer.trainable = trainable

@@ -49,6 +49,7 @@ class LogMel(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.warp, self.pace, self.seeds = warp, pace, keras.random.SeedGenerator()
+        self.supports_jit = False  # how many frames there are, is drawn
         self.rate, self.bands, self.stack = rate, bands, stack
         self.window, self.hop = rate // 40, rate // 100
         self.step = stack * self.hop  # samples from one step to the next …
@@ -103,9 +104,10 @@ class LogMel(keras.layers.Layer):
         return tf.math.log(QUIET + power @ tf.maximum(1 - distance, 0))
 
     def paced_steps(self, samples, pace):
-        """How many steps so many samples make, each row's with its `pace`."""
+        """How many steps so many samples make, each row's with its `pace`; one, if they can."""
         later = tf.cast(samples - self.window, tf.float32) / pace
-        return self.steps(self.window + tf.cast(later, tf.int32))
+        least = tf.cast(tf.minimum(self.steps(samples), 1), tf.int32)
+        return tf.maximum(self.steps(self.window + tf.cast(later, tf.int32)), least)
 
     def drawn(self, most, rows):
         spread = math.log(most)

@@ -7,6 +7,9 @@ import scipy.fft
 import tensorflow as tf
 from keras import ops
 
+FASTER, UNEVEN = 1.18, 1.05  # at most, a recording, and a word in it beside the others
+FASTEST = FASTER * UNEVEN
+
 
 def speed(x: np.ndarray, factor: float) -> np.ndarray:
     """`x` so many times as fast, and as high: another speaker, to the ear (Ko et al. 2015)."""
@@ -77,8 +80,8 @@ def joined(
 
 def varied(words: list[np.ndarray], random: np.random.Generator, rate: int) -> np.ndarray:
     """`joined`, at a drawn speed, by a drawn microphone, with drawn pauses, levels and noise."""
-    factor, microphone = random.uniform(0.85, 1.18), another_microphone(64, random)
-    words = [speed(word, factor * random.uniform(0.95, 1.05)) for word in words]
+    factor, microphone = random.uniform(1 / FASTER, FASTER), another_microphone(64, random)
+    words = [speed(word, factor * random.uniform(0.95, UNEVEN)) for word in words]
     words = [heard_by(microphone, word) for word in words]
     pauses = (random.uniform(0, 0.2, len(words) + 1) * rate).astype(int)
     level = random.uniform(-40, -10) + random.uniform(-3, 3, len(words))

@@ -12,6 +12,7 @@ import json
 import math
 import shutil
 import time
+import warnings
 from pathlib import Path
 
 import h5py
@@ -169,6 +170,24 @@ def weights(output: Path, epoch: int) -> Path:
     return output / "checkpoints" / f"{epoch}.weights.h5"
 
 
+def load(model: keras.Model, output: Path, epoch: int) -> None:
+    """Gives `model` and its optimizer what they were after an epoch.
+
+    Raises:
+        SystemExit: If they are not of the kind that made the file.
+    """
+    path = weights(output, epoch)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Skipping variable loading")  # else Keras just warns
+        try:
+            model.load_weights(path)
+        except (UserWarning, ValueError) as error:
+            raise SystemExit(
+                f"{path} does not fit: it is of another version of this recipe, or of Keras. "
+                "--restart begins anew, and deletes that run; or give another --output."
+            ) from error
+
+
 def readable(path: Path) -> bool:
     """Whether an HDF5 file is there, and not cut off."""
     try:
@@ -239,7 +258,7 @@ def fit(
             callbacks=callbacks,
         )
     workers.leave_the_rest_to_the_chief()
-    model.load_weights(weights(args.output, keep.best_epoch()))
+    load(model, args.output, keep.best_epoch())
     model.optimizer.finalize_variable_values(model.trainable_variables)  # their mean, if wanted
     seconds = sum(row.pop("seconds") for row in keep.rows)
     found = {name: [row[name] for row in keep.rows] for name in keep.rows[0]}
@@ -260,7 +279,7 @@ class KeepEpochs(keras.callbacks.Callback):
         if not kept:
             return 0
         self.rows = kept["epochs"]
-        model.load_weights(weights(self.args.output, len(self.rows)))
+        load(model, self.args.output, len(self.rows))
         return len(self.rows)
 
     def best_epoch(self, among: int | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Word vectors in word2vec's text format, for TensorBoard, and as layers that start from them.
+"""Word vectors in word2vec's text format, for TensorBoard, and as layers.
 
 The first line says how many words and how many numbers for each; every other line is a
 word and its numbers, with a space between.
@@ -85,6 +85,11 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def content(path: str | None) -> list[bytes]:
+    """All that a run depends on which uses this file, if there is one."""
+    return [Path(path).read_bytes()] if path else []
+
+
 def embedding(vocabulary: list[str], path: str | None, dimension: int):
     """The Keras layer "embedding", a vector for each of `vocabulary`, to be trained further.
 
@@ -111,14 +116,17 @@ def embedding(vocabulary: list[str], path: str | None, dimension: int):
     return keras.layers.Embedding(*shape, keras.initializers.Constant(start), name="embedding")
 
 
-def words(path: str | None, wanted: list[str]) -> list[str]:
+def known_words(path: str | None, wanted: list[str]) -> list[str]:
     """The words of a file, if there is one.
 
     Raises:
         SystemExit: If the file is not in the format, or has none of the words `wanted`.
     """
     found = read(path)[0] if path else []
-    if path and not {*found} & {*wanted}:
+    known = {*found} & {*wanted}
+    if path:
+        print(f"{path}: vectors of {len(found)} words, {len(known)} of these {len(wanted)}.")
+    if path and not known:
         raise SystemExit(f"{path} has none of the {len(wanted)} words of this vocabulary.")
     return found
 
@@ -128,7 +136,6 @@ def fixed(vocabulary: list[str], path: str):
     import keras
 
     words, vectors = read(path, {*vocabulary})
-    print(f"{path}: vectors for {len(words)} of {len(vocabulary)} words of the vocabulary.")
     place = {word: i for i, word in enumerate(vocabulary)}
     table = np.zeros((len(vocabulary), vectors.shape[1]), "float32")
     table[[place[word] for word in words]] = vectors
