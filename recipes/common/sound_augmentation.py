@@ -80,7 +80,7 @@ def joined(
 
 def varied(words: list[np.ndarray], random: np.random.Generator, rate: int) -> np.ndarray:
     """`joined`, at a drawn speed, by a drawn microphone, with drawn pauses, levels and noise."""
-    factor, microphone = random.uniform(1 / FASTER, FASTER), another_microphone(64, random)
+    factor, microphone = random.uniform(0.85, FASTER), another_microphone(64, random)
     words = [speed(word, factor * random.uniform(0.95, UNEVEN)) for word in words]
     words = [heard_by(microphone, word) for word in words]
     pauses = (random.uniform(0, 0.2, len(words) + 1) * rate).astype(int)
