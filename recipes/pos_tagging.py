@@ -155,10 +155,10 @@ def build(
 ) -> keras.Model:
     counts = Counter(word.lower() for words, _ in train for word in words)
     learned = [word for word, n in counts.most_common() if n > 1]
-    known = ["", "[UNK]", *learned]
-    others = pretrained.words if pretrained else word_vectors.known_words(embeddings, learned)
+    vectors = word_vectors.for_words(embeddings, learned) if embeddings else {}
+    others = pretrained.words if pretrained else vectors
     others = [word for word in others if word == word.lower()]  # as all are looked up
-    known = [*dict.fromkeys([*known, *others])]  # each once
+    known = [*dict.fromkeys(["", "[UNK]", *learned, *others])]  # each once
     letters = sorted({letter for words, _ in train for word in words for letter in word})
 
     words = keras.Input((None,), dtype="string", name="words")
@@ -167,11 +167,11 @@ def build(
     found = [keras.layers.Embedding(len(learned) + 2, 128, name="learned")(shown)]
     found += [Spelling(letters, cell, units=64, name="spelling")(words)]
     if embeddings:
-        found += [word_vectors.fixed(known, embeddings)(numbers)]
+        found += [word_vectors.fixed(known, vectors)(numbers)]
     if pretrained:  # what it knows of each word, and of what stands before and behind it
-        vectors, states = pretrained.read(pretrained.renumbered(numbers, known), trainable=False)
+        meant, states = pretrained.read(pretrained.renumbered(numbers, known), trainable=False)
         states = keras.layers.Dense(256, "relu", name="context")(keras.layers.Dropout(0.25)(states))
-        found += [3 * vectors, states]  # about as large as the others
+        found += [3 * meant, states]  # about as large as the others
     x = keras.layers.Dropout(0.4)(ops.concatenate(found, axis=-1))
     for depth in (1, 2):
         recurrent = CELLS[cell](units, return_sequences=True)

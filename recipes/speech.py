@@ -91,7 +91,6 @@ BANDS = 40  # of the spectrum
 BATCH = 16
 PACE_OF_TEXTS = 1.08  # at most: each symbol needs a step
 FASTEST = PACE_OF_TEXTS * augmentation.FASTEST  # that a text is heard in training
-STEPS_A_SECOND = 100 / 3
 HEARD = {"samples": tf.TensorSpec([None, None]), "lengths": tf.TensorSpec([None], tf.int32)}
 
 
@@ -292,9 +291,10 @@ def learn_texts(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
         ]
         held_out = [string for each in strings for string in each]
     else:
+        hear = LogMel(RATE, BANDS)
         for part in data.values():
             symbols.refuse_unknown(part)
-            symbols.refuse_crowded(part, STEPS_A_SECOND / RATE / FASTEST)
+            symbols.refuse_crowded(part, lambda samples: int(hear.steps(int(samples / FASTEST))))
         train, held_out = text_batches(data["train"], symbols, vary=True), data["validation"]
     train = train.take(args.steps or -1)
     model = build_for_texts(data["train"], symbols, args.cell)

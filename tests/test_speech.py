@@ -101,9 +101,9 @@ def test_however_fast_a_recording_that_makes_a_step_makes_one():
 def test_a_text_too_long_for_its_sound_is_refused():
     symbols = ctc.Symbols(["a", "b"], "")
     sound = recordings.Recording(np.zeros(600), "abba", "", "x.wav")
-    symbols.refuse_crowded([sound], 6 / 600)  # five, one stays empty
+    symbols.refuse_crowded([sound], lambda samples: samples // 120)  # five
     with pytest.raises(SystemExit, match=r"x.wav: a text of 5 symbols .* time for 4"):
-        symbols.refuse_crowded([sound], 5 / 600)
+        symbols.refuse_crowded([sound], lambda samples: samples // 150)
 
 
 def test_a_streams_steps_are_those_of_the_whole():

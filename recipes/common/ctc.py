@@ -12,6 +12,7 @@ The loss, and the beam search, are TensorFlow's. The blank is the last number.
 """
 
 import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -56,13 +57,13 @@ class Symbols(NamedTuple):
                     "trained on. Write it otherwise, or add such texts."
                 )
 
-    def refuse_crowded(self, recordings: list[Recording], steps: float) -> None:
-        """Ends the program if a text has more symbols than its sound has steps, of which each
-        sample makes so many. (A symbol after the same one needs two.)"""
+    def refuse_crowded(self, recordings: list[Recording], steps: Callable[[int], int]) -> None:
+        """Ends the program if a text has more symbols than its sound has `steps`, by how many
+        samples it has. (A symbol after the same one needs two.)"""
         for recording in recordings:
             symbols = self.split(recording.text)
             needed = len(symbols) + sum(a == b for a, b in itertools.pairwise(symbols))
-            room = int(steps * len(recording.samples)) - 1
+            room = steps(len(recording.samples))
             if needed > room:
                 raise SystemExit(
                     f"{recording.name}: a text of {needed} symbols is too long for a sound in "

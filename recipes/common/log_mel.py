@@ -110,6 +110,7 @@ class LogMel(keras.layers.Layer):
         return tf.maximum(self.steps(self.window + tf.cast(later, tf.int32)), least)
 
     def drawn(self, most, rows):
+        """(rows,) factors from 1 / most to most, as often below 1 as above."""
         spread = math.log(most)
         return tf.exp(keras.random.uniform([rows], -spread, spread, seed=self.seeds))
 

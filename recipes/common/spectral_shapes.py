@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-LAYERS = (32, 5, (1, 2)), (32, 3, (0, 2)), (64, 3, (1, 2))  # filters, size, maximum of; 0: a step
+LAYERS = (32, 5, False), (32, 3, True), (64, 3, False)  # filters, size, whether frames become steps
 
 
 def found(x: tf.Tensor, mask: tf.Tensor, bands: int) -> tf.Tensor:
@@ -21,11 +21,11 @@ def found(x: tf.Tensor, mask: tf.Tensor, bands: int) -> tf.Tensor:
     steps = ops.cast(mask, x.dtype)[..., None]
     real = ops.repeat(steps, stack, axis=1)
     x = keras.layers.Reshape((-1, bands, 1))(x * steps)
-    for filters, size, (frames, height) in LAYERS:
+    for filters, size, to_steps in LAYERS:
         x = keras.layers.Conv2D(filters, size, padding="same")(x)
-        x = ops.relu(keras.layers.MaxPooling2D((frames or stack, height))(x))
-        real = real if frames else steps
+        x = ops.relu(keras.layers.MaxPooling2D((stack if to_steps else 1, 2))(x))
+        real = steps if to_steps else real
         x *= real[..., None]
-        bands //= height
+        bands //= 2
     x = keras.layers.Reshape((-1, bands * filters))(x)
     return keras.layers.Dropout(0.1)(x)

@@ -116,28 +116,25 @@ def embedding(vocabulary: list[str], path: str | None, dimension: int):
     return keras.layers.Embedding(*shape, keras.initializers.Constant(start), name="embedding")
 
 
-def known_words(path: str | None, wanted: list[str]) -> list[str]:
-    """The words of a file, if there is one.
+def for_words(path: str, wanted: list[str]) -> dict[str, np.ndarray]:
+    """{word: its vector}, of all words of a file.
 
     Raises:
         SystemExit: If the file is not in the format, or has none of the words `wanted`.
     """
-    found = read(path)[0] if path else []
-    known = {*found} & {*wanted}
-    if path:
-        print(f"{path}: vectors of {len(found)} words, {len(known)} of these {len(wanted)}.")
-    if path and not known:
+    found = dict(zip(*read(path)))
+    known = found.keys() & {*wanted}
+    if not known:
         raise SystemExit(f"{path} has none of the {len(wanted)} words of this vocabulary.")
+    print(f"{path}: vectors of {len(found)} words, {len(known)} of these {len(wanted)}.")
     return found
 
 
-def fixed(vocabulary: list[str], path: str):
-    """The Keras layer "vectors": those of the file at `path`, as they are; 0 for other words."""
+def fixed(vocabulary: list[str], vectors: dict[str, np.ndarray]):
+    """The Keras layer "vectors": these, as they are; 0 for other words of `vocabulary`."""
     import keras
 
-    words, vectors = read(path, {*vocabulary})
-    place = {word: i for i, word in enumerate(vocabulary)}
-    table = np.zeros((len(vocabulary), vectors.shape[1]), "float32")
-    table[[place[word] for word in words]] = vectors
+    none = np.zeros_like(next(iter(vectors.values())))
+    table = np.stack([vectors.get(word, none) for word in vocabulary])
     start = keras.initializers.Constant(table)
     return keras.layers.Embedding(*table.shape, start, trainable=False, name="vectors")
