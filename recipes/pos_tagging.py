@@ -169,7 +169,7 @@ def build(
     if embeddings:
         found += [word_vectors.fixed(known, vectors)(numbers)]
     if pretrained:  # what it knows of each word, and of what stands before and behind it
-        meant, states = pretrained.read(pretrained.renumbered(numbers, known), trainable=False)
+        meant, states, _ = pretrained.read(pretrained.renumbered(numbers, known), trainable=False)
         states = keras.layers.Dense(256, "relu", name="context")(keras.layers.Dropout(0.25)(states))
         found += [3 * meant, states]  # about as large as the others
     x = keras.layers.Dropout(0.4)(ops.concatenate(found, axis=-1))

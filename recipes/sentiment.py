@@ -63,7 +63,6 @@ from keras import ops
 from sklearn.metrics import confusion_matrix, log_loss
 
 import layers
-from layers.exchange import checks
 from recipes.common import (
     batching,
     classification,
@@ -72,19 +71,22 @@ from recipes.common import (
     other_runtimes,
     pictures,
     publishing,
-    sentiment_stream,
+    sentiment_export,
     small_embeddings,
     training,
 )
 from recipes.common.cells import CELLS
+from recipes.common.classification import of_each_class, to_probabilities
 from recipes.common.row_adam import RowAdam
 from recipes.common.samples import reviews, word_order
+from recipes.common.word_dropout import WordDropout
 from recipes.common.words import RULES, standardize, vectorization
 
 LABELS = ["negative", "positive"]
 BATCH = 32
 EXAMPLES = ["The film was good, not bad.", "The film was bad, not good."]
 SLOWER = {"embedding": 0.3, "read": 0.3}  # the part of the rate that pre-trained layers have
+FREQUENT = 5000  # words that the network tells apart; of others it learns films by heart
 LONGEST = 800  # words read of a review; 3% of IMDB's are longer
 Reviews = tuple[list[str], list[int]]  # the texts and their labels
 
@@ -106,6 +108,11 @@ def load(dataset: str, seed: int) -> tuple[dict[str, Reviews], list[str]]:
         return data, LABELS
     data, labels = labelled_texts.from_tfds(dataset)
     return labelled_texts.split(data, labels, seed), labels
+
+
+def for_outputs(batched: tf.data.Dataset, model: keras.Model) -> tf.data.Dataset:
+    """The labels once for each output."""
+    return batched.map(lambda texts, labels: (texts, {name: labels for name in model.output}))
 
 
 def batches(data: Reviews, shuffle: bool) -> tf.data.Dataset:
@@ -146,10 +153,14 @@ def build(
     numbers = ops.pad(number(text), [[0, 0], [0, 1]])  # one place even for ""
     read = numbers[:, :LONGEST]
     mask = read != 0
+    vocabulary = number.get_vocabulary()
+    if not pretrained and not embeddings:
+        vocabulary = vocabulary[:FREQUENT]
+    known = WordDropout(len(vocabulary), 0.0 if pretrained else 0.1, name="known")(read)
     if pretrained:
-        _, x = pretrained.read(read, dropout=0.3)
+        _, x, last = pretrained.read(known, dropout=0.3)
     else:
-        x = word_vectors.embedding(number.get_vocabulary(), embeddings, 128)(read)
+        x = word_vectors.embedding(vocabulary, embeddings, 128)(known)
         x = keras.layers.SpatialDropout1D(0.5)(x)
         if unidirectional:
             forwards = CELLS[cell](units, return_sequences=True, return_state=True, name="read")
@@ -158,9 +169,13 @@ def build(
             recurrent = CELLS[cell](units, return_sequences=True)
             x = layers.Bidirectional(recurrent, name="read")(x, mask=mask)
     # Padding must not win: its outputs are zero, where a real one may be negative.
-    x = ops.where(ops.expand_dims(mask, -1), x, ops.full_like(x, -1.0))
-    x = keras.layers.GlobalMaxPooling1D()(x)
-    x = keras.layers.Dropout(0.5)(x)
+    real = ops.expand_dims(mask, -1)
+    pooled = ops.max(ops.where(real, x, ops.full_like(x, -1.0)), axis=1)
+    if pretrained and not unidirectional:
+        words = ops.maximum(ops.sum(ops.cast(real, x.dtype), axis=1), 1.0)
+        mean = ops.sum(ops.where(real, x, ops.zeros_like(x)), axis=1) / words
+        pooled = ops.concatenate([pooled, mean, last], axis=-1)
+    x = keras.layers.Dropout(0.5)(pooled)
     outputs = 1 if classes == 2 else classes  # one says it all
     scores = {"network": keras.layers.Dense(outputs, name="classify")(x)}
     both = scores["network"]
@@ -171,19 +186,10 @@ def build(
     return keras.Model(text, {**scores, "both": to_probabilities(both)}, name="sentiment")
 
 
-def to_probabilities(scores: tf.Tensor) -> tf.Tensor:
-    return ops.sigmoid(scores) if scores.shape[-1] == 1 else ops.softmax(scores)
-
-
-def of_each_class(found: tf.Tensor) -> tf.Tensor:
-    """(batch, classes) probabilities, from those that the model puts out."""
-    return tf.concat([1 - found, found], axis=-1) if found.shape[-1] == 1 else found
-
-
 def compile_model(model: keras.Model, steps: int, pretrained: bool = False) -> None:
     """Sets the model up to be trained for `steps` batches: each part for itself."""
     rate = keras.optimizers.schedules.CosineDecay(1e-3, steps)
-    two = model.output["both"].shape[-1] == 1
+    two = next(iter(model.output.values())).shape[-1] == 1
     loss = "BinaryCrossentropy" if two else "SparseCategoricalCrossentropy"
     loss = getattr(keras.losses, loss)(from_logits=True)
     optimizer = keras.optimizers.Adam(rate, clipnorm=1.0)
@@ -192,8 +198,21 @@ def compile_model(model: keras.Model, steps: int, pretrained: bool = False) -> N
     model.compile(
         optimizer,
         {name: loss for name in model.output if name != "both"},
-        metrics={"both": ["accuracy"]},
+        metrics={"both": ["accuracy"]} if "both" in model.output else None,
     )
+
+
+def teach_ngrams_again(model: keras.Model, data: Reviews, args: argparse.Namespace, best: int):
+    """Makes the n-grams anew, of all of `data`: as before, until after the best epoch."""
+    keras.utils.set_random_seed(args.seed)  # the same, were the network trained in pieces
+    layer, numbers = model.get_layer("ngrams"), model.get_layer("vocabulary")
+    texts = tf.data.Dataset.from_tensor_slices(data[0]).batch(1000)
+    layer.count(texts.map(numbers), data[1])
+    alone = keras.Model(model.input, {"ngrams": model.output["ngrams"]})
+    batched = batches(data, shuffle=True).take(args.steps or -1)
+    compile_model(alone, args.epochs * len(batched))
+    print("The n-grams once more, of validation data too:")
+    alone.fit(for_outputs(batched, alone), epochs=best, shuffle=False)
 
 
 # --- Evaluation ---------------------------------------------------------------------------
@@ -230,48 +249,10 @@ def evaluate(model: keras.Model, data: Reviews) -> tuple[dict, np.ndarray]:
     return {"reviews": len(truth), **scores.pop("both"), "alone": scores}, matrix
 
 
-# --- Export: sentences in; a label and the probabilities of all out ------------------------
-
-# In a request to the export, so that its memory is bounded:
-MOST_TEXTS = 256
-MOST_BYTES = 2**26  # each text padded to the longest
-
-
-def bounded(name: str, texts: tf.Tensor) -> tf.Tensor:
-    """`texts`, the input `name`, once it is known not to be too large."""
-    rows = tf.size(texts, tf.int64)
-    lengths = tf.cast(tf.strings.length(texts), tf.int64)
-    padded = rows * tf.reduce_max(tf.concat([[0], lengths], 0))
-    texts = checks.at_most(MOST_TEXTS, "texts", name, texts, rows)
-    return checks.at_most(MOST_BYTES, "bytes, padded to the longest", name, texts, padded)
-
-
-def answer(found: tf.Tensor, labels: list[str]) -> dict[str, tf.Tensor]:
-    """The outputs, from the probabilities that the model puts out."""
-    each = of_each_class(found)
-    label = tf.gather(tf.constant(labels), tf.argmax(each, axis=-1))
-    return {"label": label, "probabilities": each}
-
-
 def signatures(
     model: keras.Model, labels: list[str] = LABELS, examples: list[str] = EXAMPLES
 ) -> dict:
-    def classify(sentences):
-        sentences = checks.shaped(sentences, [None])
-        sentences = bounded("sentences", sentences)
-        return answer(model(sentences, training=False)["both"], labels)
-
-    specs, example = {"sentences": tf.TensorSpec([None], tf.string)}, {"sentences": examples}
-    found = {"serving_default": (classify, specs, example)}
-    if "ngrams" not in model.output:  # all is read forwards, once
-
-        def answer_scores(scores):
-            return answer(to_probabilities(scores), labels)
-
-        found |= sentiment_stream.signatures(
-            model, LONGEST, bounded, answer_scores, example=examples[:1]
-        )
-    return found
+    return sentiment_export.signatures(model, labels, examples, LONGEST)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -297,23 +278,23 @@ def main(args: argparse.Namespace) -> None:
     )
     compile_model(model, args.epochs * len(train), bool(pretrained))
     model.summary()
-
-    def for_each_output(texts, labels):
-        return texts, {name: labels for name in model.output}
-
     trained = training.fit(
         model,
-        train.map(for_each_output),
-        validation.map(for_each_output),
+        for_outputs(train, model),
+        for_outputs(validation, model),
         args,
         best=("val_both_accuracy", "max"),
     )
     small_embeddings.quantize(model)
+    others = {"test": data["test"], **(word_order.parts() if args.dataset == "imdb" else {})}
     if not args.unidirectional:
         choose_share(model, data["validation"])
-    parts = {part: data[part] for part in ("validation", "test")}
-    parts |= word_order.parts() if args.dataset == "imdb" else {}
-    evaluated = {part: evaluate(model, each) for part, each in parts.items()}
+    evaluated = {"validation": evaluate(model, data["validation"])}
+    if not args.unidirectional:
+        both = tuple(data["train"][i] + data["validation"][i] for i in (0, 1))
+        teach_ngrams_again(model, both, args, trained["best_epoch"])
+    evaluated |= {part: evaluate(model, each) for part, each in others.items()}
+    parts = {"validation": data["validation"], **others}
     simpler = classification.baselines(data["train"], parts, standardize)
     found = {part: {**scores, **simpler[part]} for part, (scores, _) in evaluated.items()}
     test, confusion = found["test"], evaluated["test"][1]

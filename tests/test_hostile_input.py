@@ -15,7 +15,7 @@ from conftest import REPOSITORY, ask_in_c, portable_ops
 from small_exports import EXPORTS, LOOKBACK
 
 from recipes import forecasting, pos_tagging, sentiment
-from recipes.common import forecasting_stream, word_search
+from recipes.common import forecasting_stream, sentiment_export, word_search
 from recipes.common.characters import Characters
 
 SIGNATURES = [
@@ -265,11 +265,11 @@ def test_too_many_words_are_refused_and_the_most_are_not(served):
 
 
 def test_too_many_rows_are_refused(served):
-    many = {"sentences": tf.fill([sentiment.MOST_TEXTS + 1], "good")}
+    many = {"sentences": tf.fill([sentiment_export.MOST_TEXTS + 1], "good")}
     refused(served["sentiment"]["serving_default"], many, "sentences")
     many = {"sentences": tf.constant(["a" * 2**20] + ["b"] * 70)}
     refused(served["sentiment"]["serving_default"], many, "sentences")
-    inputs = good(served, "sentiment_stream", "stream", sentiment.MOST_TEXTS + 1)
+    inputs = good(served, "sentiment_stream", "stream", sentiment_export.MOST_TEXTS + 1)
     refused(served["sentiment_stream"]["stream"], inputs, "chunk")
     most = Characters.most_places
     ask = served["language_model"]["serving_default"]

@@ -28,6 +28,14 @@ def test_scores_are_the_ratios_of_the_different_ngrams(classes):
         ratios.append(np.log(p / p.sum() / (q / q.sum())))
     np.testing.assert_allclose(layer(numbers), present @ np.stack(ratios, -1), rtol=1e-5, atol=1e-5)
 
+    fewer = ngrams.counted(texts.take(3), labels[:21], classes)
+    fewer.count(texts, labels)  # of the same n-grams, in all texts
+    assert not np.any(fewer.kernel)
+    all_of_them = layer.ratios.numpy()[np.searchsorted(layer.keys, fewer.keys)]
+    assert 10 < len(all_of_them) < layer.keys.shape[0]
+    # P is a share of those that are counted, so all ratios differ by the same.
+    np.testing.assert_allclose(np.ptp(fewer.ratios - all_of_them, axis=0), 0, atol=1e-5)
+
 
 def test_only_the_most_frequent_are_kept(monkeypatch):
     monkeypatch.setattr(ngrams, "MOST", 2)

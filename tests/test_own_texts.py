@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from conftest import answered, portable_ops
 
 from recipes import pos_tagging, sentiment
-from recipes.common import labelled_texts, treebanks
+from recipes.common import labelled_texts, sentiment_export, treebanks
 from recipes.common.words import standardize
 
 OPINIONS = {
@@ -338,6 +338,6 @@ def test_two_classes_keep_one_output():
     two, four = (sentiment.build(train, "gru", units=4, classes=n) for n in (2, 4))
     assert {x.shape for x in two.output.values()} == {(None, 1)}
     assert {x.shape for x in four.output.values()} == {(None, 4)}
-    found = sentiment.answer(tf.constant([[0.2], [0.9]]), ["negative", "positive"])
+    found = sentiment_export.answer(tf.constant([[0.2], [0.9]]), ["negative", "positive"])
     assert found["label"].numpy().tolist() == [b"negative", b"positive"]
     np.testing.assert_allclose(found["probabilities"], [[0.8, 0.2], [0.1, 0.9]], rtol=1e-6)

@@ -1,5 +1,6 @@
 """Each recipe from its command line to its SavedModel, on its built-in sample."""
 
+import argparse
 import itertools
 import json
 import os
@@ -100,6 +101,9 @@ def test_saved_model_answers_as_the_recipe_does(run, tmp_path):
         model.load_weights(weights)
         small_embeddings.quantize(model)
         sentiment.choose_share(model, data["validation"])
+        all_reviews = tuple(data["train"][i] + data["validation"][i] for i in (0, 1))
+        args = argparse.Namespace(**metrics)
+        sentiment.teach_ngrams_again(model, all_reviews, args, metrics["best_epoch"])
         answer = answered(version, "serving_default", {"sentences": texts[:40]})
         expected = model.predict(tf.constant(texts[:40]))["both"][:, 0]
         np.testing.assert_allclose(answer["probabilities"][:, 1], expected, atol=1e-5)

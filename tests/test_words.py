@@ -190,9 +190,13 @@ def test_the_sentiment_model_reads_as_its_encoders_do(runs):
         row = numbers[i : i + 1, :length]
         backwards = started.models["backwards"](row[:, ::-1])[0][::-1]
         np.testing.assert_allclose(found[i, :length, :6], backwards, atol=1e-5)
-        np.testing.assert_allclose(
-            found[i, :length, 6:], started.models["forwards"](row)[0], atol=1e-5
-        )
+        forwards = started.models["forwards"](row)[0]
+        np.testing.assert_allclose(found[i, :length, 6:], forwards, atol=1e-5)
+        both, last = np.concatenate([backwards, forwards], -1), [backwards[0], forwards[-1]]
+        pooled = np.concatenate([both.max(0), both.mean(0), *last])
+        classify = model.get_layer("classify")
+        scores = model(tf.constant(reviews[0]))["network"]
+        np.testing.assert_allclose(scores[i], classify(pooled[None])[0], atol=1e-5)
 
 
 def test_with_one_direction_it_streams(runs):

@@ -1,8 +1,10 @@
-"""How well texts are classified, by a network and by what needs none."""
+"""Texts in classes: how probable each is, and how well a network and what needs none find it."""
 
 from collections.abc import Callable
 
 import numpy as np
+import tensorflow as tf
+from keras import ops
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import accuracy_score, f1_score
@@ -10,6 +12,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 Part = tuple[list[str], list[int]]
+
+
+def to_probabilities(scores: tf.Tensor) -> tf.Tensor:
+    return ops.sigmoid(scores) if scores.shape[-1] == 1 else ops.softmax(scores)
+
+
+def of_each_class(found: tf.Tensor) -> tf.Tensor:
+    """(batch, classes) probabilities, from those that the model puts out."""
+    return tf.concat([1 - found, found], axis=-1) if found.shape[-1] == 1 else found
 
 
 def score(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:

@@ -94,14 +94,16 @@ class Encoders:
         return ops.take(np.array(places, "int32"), numbers)
 
     def read(self, numbers, dropout: float = 0.0, trainable: bool = True) -> tuple:
-        """(batch, length) numbers, 0 behind each text, to two of (batch, length, features).
+        """(batch, length) numbers, 0 behind each text, to two of (batch, length, features), and
+        (batch, features).
 
-        They are each word's vector and the state after it, by layers that start from these, or
-        stay as they are: "embedding" and "read", and the same with "_backwards".
+        They are each word's vector, the state after it, and the state after all words, by
+        layers that start from these, or stay as they are: "embedding" and "read", and the same
+        with "_backwards".
         """
         from keras import layers, ops
 
-        vectors, states, mask = [], [], numbers != 0
+        vectors, states, last, mask = [], [], [], numbers != 0
         for name, model in self.models.items():
             backwards = name == "backwards"
             ending = "_backwards" if backwards else ""
@@ -110,14 +112,16 @@ class Encoders:
             read = like(model.get_layer("read_1"), name=f"read{ending}", **how)
             vectors.append(embedding(numbers))
             x = layers.SpatialDropout1D(dropout)(vectors[-1]) if dropout else vectors[-1]
-            x, *_ = read(x, mask=mask)
+            x, after_all, *_ = read(x, mask=mask)
+            last.append(after_all)
             for layer, of in ((embedding, "embedding"), (read, "read_1")):
                 layer.set_weights(model.get_layer(of).get_weights())
                 layer.trainable = trainable
             states.append(ops.flip(x, axis=1) if backwards else x)
         if len(states) == 1:
-            return vectors[0], states[0]
-        return ops.concatenate(vectors, -1), layers.Concatenate(name="read_both")(states)
+            return vectors[0], states[0], last[0]
+        states = layers.Concatenate(name="read_both")(states)
+        return ops.concatenate(vectors, -1), states, ops.concatenate(last, -1)
 
 
 def read(folder: Path) -> tuple:

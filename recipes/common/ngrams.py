@@ -22,15 +22,31 @@ class NGrams(keras.layers.Layer):
 
     Args:
         keys: (count,), the n-grams as `codes` has them, in rising order.
-        ratios: (count, outputs), their r.
+        outputs: One speaks for the second of two classes; more, for a class each.
     """
 
-    def __init__(self, keys: np.ndarray, ratios: np.ndarray, **kwargs):
+    def __init__(self, keys: np.ndarray, outputs: int, **kwargs):
         super().__init__(**kwargs)
-        constant, options = keras.initializers.Constant, {"trainable": False}
-        self.keys = self.add_weight(keys.shape, constant(keys), "int64", **options, name="keys")
-        self.ratios = self.add_weight(ratios.shape, constant(ratios), **options, name="ratios")
-        self.kernel = self.add_weight(ratios.shape, "zeros", name="kernel")
+        keys, shape = keras.initializers.Constant(keys), (len(keys), outputs)
+        self.keys = self.add_weight(shape[:1], keys, "int64", trainable=False, name="keys")
+        self.ratios = self.add_weight(shape, "zeros", trainable=False, name="ratios")
+        self.kernel = self.add_weight(shape, "zeros", name="kernel")
+
+    def count(self, texts: tf.data.Dataset, labels: list[int]) -> None:
+        """Gives the n-grams their ratios in these texts, as in `counted`, and no weights yet."""
+        keys, each = self.keys.numpy(), of_each(texts)
+        found, of = np.concatenate(each), np.repeat(np.arange(len(each)), [len(x) for x in each])
+        place = np.minimum(np.searchsorted(keys, found), len(keys) - 1)
+        counts = keys[place] == found
+        place, of = place[counts], of[counts]
+        times, ratios = np.bincount(place, minlength=len(keys)), []
+        outputs = self.kernel.shape[1]
+        for is_one in label_binarize(labels, classes=range(max(2, outputs))).T:  # (texts,)
+            within = 1 + np.bincount(place, is_one[of], len(keys))
+            without = 2 + times - within
+            ratios.append(np.log(within / within.sum()) - np.log(without / without.sum()))
+        self.ratios.assign(np.stack(ratios, axis=-1))
+        self.kernel.assign(np.zeros(self.kernel.shape))
 
     def call(self, numbers):
         found = tf.sort(codes(numbers), axis=-1)
@@ -68,17 +84,17 @@ def counted(texts: tf.data.Dataset, labels: list[int], classes: int, **kwargs) -
         labels: Of all texts.
         classes: Two have one output, which speaks for the second; more have one each.
     """
-    each = [np.unique(row[row > 0]) for batch in texts for row in codes(batch).numpy()]
-    sizes = [len(row) for row in each]
-    keys, places, times = np.unique(np.concatenate(each), return_inverse=True, return_counts=True)
-    outputs = label_binarize(labels, classes=range(classes))  # (texts, outputs)
-    often = np.sort(np.argsort(-times, kind="stable")[: MOST // outputs.shape[1]])
-    ratios = []
-    for is_one in outputs.T:
-        within = 1 + np.bincount(places, np.repeat(is_one, sizes), len(keys))[often]
-        without = 2 + times[often] - within
-        ratios.append(np.log(within / within.sum()) - np.log(without / without.sum()))
-    return NGrams(keys[often], np.stack(ratios, axis=-1), **kwargs)
+    keys, times = np.unique(np.concatenate(of_each(texts)), return_counts=True)
+    outputs = 1 if classes == 2 else classes
+    often = np.sort(np.argsort(-times, kind="stable")[: MOST // outputs])
+    layer = NGrams(keys[often], outputs, **kwargs)
+    layer.count(texts, labels)
+    return layer
+
+
+def of_each(texts: tf.data.Dataset) -> list[np.ndarray]:
+    """The different n-grams of each text, from batches of (batch, length) numbers."""
+    return [np.unique(row[row > 0]) for batch in texts for row in codes(batch).numpy()]
 
 
 class Mix(keras.layers.Layer):

@@ -42,9 +42,8 @@ def step(model: keras.Model) -> keras.Model:
     before = {name: keras.Input((size,), name=name) for name, (size, _) in states(model).items()}
     highest, *old = before.values()
     mask = numbers != 0
-    x, *new = model.get_layer("read")(
-        model.get_layer("embedding")(numbers), initial_state=old, mask=mask
-    )
+    x = model.get_layer("embedding")(model.get_layer("known")(numbers))
+    x, *new = model.get_layer("read")(x, initial_state=old, mask=mask)
     x = ops.where(ops.expand_dims(mask, -1), x, -1.0)
     highest = ops.maximum(highest, ops.max(x, axis=1))
     after = dict(zip(before, (highest, *new)))
