@@ -11,9 +11,10 @@ A table is CSV, TSV, JSON lines or Parquet, with a column of texts and one of cl
 
 Two models answer together. What a word says depends on its place ("good, not bad" and "bad,
 not good"): a bidirectional recurrent network reads the review, and the strongest answer of
-each unit, over all words, decides (max-pooling, as in Johnson & Zhang 2016). What short
-phrases say, wherever they stand, a linear model on n-grams knows better (Wang & Manning
-2012). Validation data decide how much each has to say. Raw text goes in; its cleaning,
+each unit, over all words, decides (max-pooling, as in Johnson & Zhang 2016); from language
+models, its mean and its last answer as well. What short phrases say, wherever they stand, a
+linear model on n-grams knows better (Wang & Manning 2012). Validation data decide how much
+each has to say; then the n-grams learn from them, too. Raw text goes in; its cleaning,
 splitting, numbering, padding and masking are part of the model.
 
 Read by the network alone, and in one direction, a text can be scored while it arrives: the
