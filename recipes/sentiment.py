@@ -208,7 +208,7 @@ def teach_ngrams_again(model: keras.Model, data: Reviews, args: argparse.Namespa
     keras.utils.set_random_seed(args.seed)  # the same, were the network trained in pieces
     layer, numbers = model.get_layer("ngrams"), model.get_layer("vocabulary")
     texts = tf.data.Dataset.from_tensor_slices(data[0]).batch(1000)
-    layer.count(texts.map(numbers), data[1])
+    layer.count(ngrams.of_each(texts.map(numbers)), data[1])
     alone = keras.Model(model.input, {"ngrams": model.output["ngrams"]})
     batched = batches(data, shuffle=True).take(args.steps or -1)
     compile_model(alone, args.epochs * len(batched))
@@ -284,7 +284,7 @@ def main(args: argparse.Namespace) -> None:
         for_outputs(train, model),
         for_outputs(validation, model),
         args,
-        best=("val_both_accuracy", "max"),
+        best=("val_loss", "min"),
     )
     small_embeddings.quantize(model)
     others = {"test": data["test"], **(word_order.parts() if args.dataset == "imdb" else {})}

@@ -22,8 +22,9 @@ from tensorflow.python.framework import kernels, op_def_registry
 
 REPOSITORY = Path(__file__).parents[1]
 
-LONG = ("recipes", "right_or_refused", "recurrence", "hostile_input", "parity", "interruptions")
-LONG += ("keras_suite", "workers", "web", "word_embeddings", "streaming", "serving")
+LONG = ("recipes", "right_or_refused", "recurrence", "parity", "hostile_input", "serving")
+LONG += ("streaming", "random_cells", "keras_suite", "own_texts", "speech", "word_embeddings")
+LONG += ("workers", "docs", "web", "language_model", "interruptions", "onnx", "other_runtimes")
 
 
 def pytest_collection_modifyitems(items):

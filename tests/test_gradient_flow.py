@@ -13,6 +13,8 @@ from recipes import gradient_flow
 from recipes.common import command_line
 from recipes.common.samples import adding, copying
 
+pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
+
 
 def cell_and_inputs(layer_class, **arguments):
     layer = layer_class(4, dtype="float64", **arguments)

@@ -23,6 +23,8 @@ from recipes.common import (
 from recipes.common.characters import Characters, split_off_tail
 from recipes.common.samples import brackets
 
+pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
+
 TEXT = 'Äh, "how (are) you"?\nFine 🙂, 漢字.\n'
 LETTERS = sorted(set(TEXT))
 

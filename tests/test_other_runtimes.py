@@ -20,6 +20,8 @@ from recipes.common import other_runtimes, words
 from recipes.common.samples import grammar, reviews
 from serving import onnx_query
 
+pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
+
 TEXTS = [
     "I saw a saw.",
     "",

@@ -16,6 +16,8 @@ from recipes import pos_tagging, sentiment
 from recipes.common import labelled_texts, sentiment_export, treebanks
 from recipes.common.words import standardize
 
+pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
+
 OPINIONS = {
     "bon": ["superbe", "drôle", "brillant", "réussi"],
     "mauvais": ["raté", "ennuyeux", "faible", "lourd"],

@@ -16,6 +16,8 @@ from sklearn.metrics import mean_pinball_loss
 from recipes import forecasting
 from recipes.common import command_line, forecasting_stream, quantiles
 
+pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
+
 LEVELS = (0.1, 0.5, 0.9)
 
 

@@ -25,6 +25,8 @@ from recipes.common import command_line, small_embeddings
 from recipes.common.cells import CELLS
 from recipes.common.words import clean
 
+pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
+
 RUNS = {
     "pos_tagging": ["--cell", "simple_rnn", "--epochs", "2", "--steps", "80"],
     "sentiment": ["--cell", "gru", "--epochs", "2", "--steps", "60"],
@@ -169,7 +171,7 @@ def test_what_can_stream_is_exported_with_its_stream(recipe, flag, tmp_path):
 
 def test_padding_counts_in_no_loss_and_no_metric():
     data, tags = pos_tagging.load("sample", 0)
-    model = pos_tagging.build(data["train"][:200], tags, "gru")
+    model = pos_tagging.build(data["train"][:200], tags, "simple_rnn", units=16)
     pos_tagging.compile_model(model, 1)
     (words, numbers, weights), *_ = pos_tagging.batches(data["test"][:30], tags, shuffle=False)
     padded = [tf.pad(x, [[0, 0], [0, 7]]) for x in (words, numbers, weights)]

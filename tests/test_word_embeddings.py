@@ -18,6 +18,8 @@ from recipes.common import analogy_questions, vector_tables, word_vectors
 from recipes.common.samples import analogies
 from recipes.common.word_dropout import WordDropout
 
+pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
+
 FILES = {"curves.png", "map.png", "similarities.png"}
 
 

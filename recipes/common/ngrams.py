@@ -32,9 +32,9 @@ class NGrams(keras.layers.Layer):
         self.ratios = self.add_weight(shape, "zeros", trainable=False, name="ratios")
         self.kernel = self.add_weight(shape, "zeros", name="kernel")
 
-    def count(self, texts: tf.data.Dataset, labels: list[int]) -> None:
-        """Gives the n-grams their ratios in these texts, as in `counted`, and no weights yet."""
-        keys, each = self.keys.numpy(), of_each(texts)
+    def count(self, each: list[np.ndarray], labels: list[int]) -> None:
+        """Gives the n-grams their ratios in texts that have `each`, and no weights yet."""
+        keys = self.keys.numpy()
         found, of = np.concatenate(each), np.repeat(np.arange(len(each)), [len(x) for x in each])
         place = np.minimum(np.searchsorted(keys, found), len(keys) - 1)
         counts = keys[place] == found
@@ -84,11 +84,12 @@ def counted(texts: tf.data.Dataset, labels: list[int], classes: int, **kwargs) -
         labels: Of all texts.
         classes: Two have one output, which speaks for the second; more have one each.
     """
-    keys, times = np.unique(np.concatenate(of_each(texts)), return_counts=True)
+    each = of_each(texts)
+    keys, times = np.unique(np.concatenate(each), return_counts=True)
     outputs = 1 if classes == 2 else classes
     often = np.sort(np.argsort(-times, kind="stable")[: MOST // outputs])
     layer = NGrams(keys[often], outputs, **kwargs)
-    layer.count(texts, labels)
+    layer.count(each, labels)
     return layer
 
 
