@@ -14,6 +14,8 @@ from recipes import forecasting, sentiment
 from recipes.common import forecasting_stream, publishing
 from recipes.common.words import clean
 
+pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
+
 FEATURES, LENGTH, BATCH = 3, 11, 2
 CELLS = {
     "simple_rnn": lambda **how: layers.SimpleRNN(5, **how),
