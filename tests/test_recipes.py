@@ -42,7 +42,8 @@ def command(recipe, folder, *arguments):
 
 def started_here(recipe, command):
     """Does what the command does, in this process."""
-    module = {"sentiment": sentiment, "forecasting": forecasting}[recipe]
+    modules = {"pos_tagging": pos_tagging, "sentiment": sentiment, "forecasting": forecasting}
+    module = modules[recipe]
     module.main(module.arguments([str(word) for word in command[1:]]))
 
 
@@ -51,7 +52,7 @@ def run(request, tmp_path_factory):
     """(recipe, folder, metrics) of a finished run; one was started from another folder."""
     folder = tmp_path_factory.mktemp(request.param)
     arguments = command(request.param, folder, *RUNS[request.param])
-    if request.param == "pos_tagging":
+    if request.param == "forecasting":
         processes.run(arguments, cwd=folder)
     else:
         started_here(request.param, arguments)
