@@ -12,10 +12,11 @@ A table is CSV, TSV, JSON lines or Parquet, with a column of texts and one of cl
 Two models answer together. What a word says depends on its place ("good, not bad" and "bad,
 not good"): a bidirectional recurrent network reads the review, and the strongest answer of
 each unit, over all words, decides (max-pooling, as in Johnson & Zhang 2016); from language
-models, its mean and its last answer as well. What short phrases say, wherever they stand, a
-linear model on n-grams knows better (Wang & Manning 2012). Validation data decide how much
-each has to say; then the n-grams learn from them, too. Raw text goes in; its cleaning,
-splitting, numbering, padding and masking are part of the model.
+models, its mean and its last answer as well. By itself it tells frequent words apart, no
+others. What short phrases say, wherever they stand, a linear model on n-grams knows better
+(Wang & Manning 2012). Validation data decide how much each has to say; then the n-grams
+learn from them, too. Raw text goes in; its cleaning, splitting, numbering, padding and
+masking are part of the model.
 
 Read by the network alone, and in one direction, a text can be scored while it arrives: the
 export then has the signature `stream`, whose states go in and come out.
@@ -87,7 +88,7 @@ LABELS = ["negative", "positive"]
 BATCH = 32
 EXAMPLES = ["The film was good, not bad.", "The film was bad, not good."]
 SLOWER = {"embedding": 0.3, "read": 0.3}  # the part of the rate that pre-trained layers have
-FREQUENT = 5000  # words that the network tells apart; of others it learns films by heart
+FREQUENT = 5000  # words that the network tells apart; rarer ones are names, to know films by
 LONGEST = 800  # words read of a review; 3% of IMDB's are longer
 Reviews = tuple[list[str], list[int]]  # the texts and their labels
 
@@ -204,14 +205,14 @@ def compile_model(model: keras.Model, steps: int, pretrained: bool = False) -> N
 
 
 def teach_ngrams_again(model: keras.Model, data: Reviews, args: argparse.Namespace, best: int):
-    """Makes the n-grams anew, of all of `data`: as before, until after the best epoch."""
-    keras.utils.set_random_seed(args.seed)  # the same, were the network trained in pieces
+    """Counts the same n-grams in all of `data`, and trains them for `best` epochs once more."""
+    keras.utils.set_random_seed(args.seed)  # the same after an interruption
     layer, numbers = model.get_layer("ngrams"), model.get_layer("vocabulary")
     texts = tf.data.Dataset.from_tensor_slices(data[0]).batch(1000)
     layer.count(ngrams.of_each(texts.map(numbers)), data[1])
     alone = keras.Model(model.input, {"ngrams": model.output["ngrams"]})
     batched = batches(data, shuffle=True).take(args.steps or -1)
-    compile_model(alone, args.epochs * len(batched))
+    compile_model(alone, args.epochs * len(batched), bool(args.pretrained))
     print("The n-grams once more, of validation data too:")
     alone.fit(for_outputs(batched, alone), epochs=best, shuffle=False)
 

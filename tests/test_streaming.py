@@ -330,3 +330,18 @@ def test_without_python_streams_go_on_the_same(text_stream, hours_stream, c_prog
                 assert in_c[name].tolist() == [x.decode() for x in value.numpy()]
             else:
                 np.testing.assert_allclose(in_c[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_words_that_are_not_frequent_are_one_word(monkeypatch):
+    monkeypatch.setattr(sentiment, "FREQUENT", 4)  # "", unknown, a, b
+    train = ["a a a b b c d", "a b b e"], [1, 0]
+    model = sentiment.build(train, "simple_rnn", units=4, unidirectional=True)
+    served = sentiment.signatures(model)
+    whole = served["serving_default"][0]
+    c, d, b = whole(tf.constant(["a c b", "a d b", "a b b"]))["probabilities"].numpy()
+    assert (c == d).all() and (c != b).all()
+    states = served["initial_state"][0](tf.constant(1))
+    for chunk in ("a c", " b"):
+        answer = served["stream"][0](*({"chunk": tf.constant([chunk])} | states).values())
+        states = {name: answer[name] for name in states}
+    np.testing.assert_allclose(answer["probabilities"][0], c, atol=1e-6)
