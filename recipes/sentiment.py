@@ -69,6 +69,7 @@ from recipes.common import (
     batching,
     classification,
     labelled_texts,
+    masked_pooling,
     ngrams,
     other_runtimes,
     pictures,
@@ -170,13 +171,9 @@ def build(
         else:
             recurrent = CELLS[cell](units, return_sequences=True)
             x = layers.Bidirectional(recurrent, name="read")(x, mask=mask)
-    # Padding must not win: its outputs are zero, where a real one may be negative.
-    real = ops.expand_dims(mask, -1)
-    pooled = ops.max(ops.where(real, x, ops.full_like(x, -1.0)), axis=1)
+    pooled = masked_pooling.highest(x, mask)
     if pretrained and not unidirectional:
-        words = ops.maximum(ops.sum(ops.cast(real, x.dtype), axis=1), 1.0)
-        mean = ops.sum(ops.where(real, x, ops.zeros_like(x)), axis=1) / words
-        pooled = ops.concatenate([pooled, mean, last], axis=-1)
+        pooled = ops.concatenate([pooled, masked_pooling.mean(x, mask), last], axis=-1)
     x = keras.layers.Dropout(0.5)(pooled)
     outputs = 1 if classes == 2 else classes  # one says it all
     scores = {"network": keras.layers.Dense(outputs, name="classify")(x)}

@@ -71,6 +71,7 @@ from sklearn.metrics import confusion_matrix
 import layers
 from recipes.common import (
     ctc,
+    masked_pooling,
     pictures,
     publishing,
     recordings,
@@ -172,10 +173,8 @@ def build(train: list[Recording], words: list[str], cell: str, units: int = 128)
         recurrent = CELLS[cell](units, return_sequences=True)
         x = layers.Bidirectional(recurrent, name=f"read_{depth}")(x, mask=mask)
         x = keras.layers.Dropout(0.3)(x)
-    highest = ops.max(ops.where(real, x, -1.0), axis=1)
-    count = ops.sum(ops.cast(real, x.dtype), axis=1)
-    mean = ops.sum(ops.where(real, x, 0.0), axis=1) / count
-    x = keras.layers.Dropout(0.3)(ops.concatenate([highest, mean], axis=-1))
+    pooled = masked_pooling.highest(x, mask), masked_pooling.mean(x, mask)
+    x = keras.layers.Dropout(0.3)(ops.concatenate(pooled, axis=-1))
     logits = keras.layers.Dense(len(words), name="words")(x)
     return keras.Model(inputs, logits, name="speech")
 

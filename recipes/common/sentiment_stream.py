@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from layers.exchange import checks
+from recipes.common import masked_pooling
 
 
 def split_off_tail(texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -32,7 +33,7 @@ def states(model: keras.Model) -> dict[str, tuple[int, float]]:
     """{a state's name: (its size, its numbers before the first word)}."""
     cell = model.get_layer("read").cell
     found = {f"state_{i}": (size, 0.0) for i, size in enumerate(cell.state_sizes)}
-    return {"highest": (cell.units, -1.0), **found}  # -1 is what padding has in `build`
+    return {"highest": (cell.units, -1.0), **found}  # -1: of no words
 
 
 def step(model: keras.Model) -> keras.Model:
@@ -44,8 +45,7 @@ def step(model: keras.Model) -> keras.Model:
     mask = numbers != 0
     x = model.get_layer("embedding")(model.get_layer("known")(numbers))
     x, *new = model.get_layer("read")(x, initial_state=old, mask=mask)
-    x = ops.where(ops.expand_dims(mask, -1), x, -1.0)
-    highest = ops.maximum(highest, ops.max(x, axis=1))
+    highest = ops.maximum(highest, masked_pooling.highest(x, mask))
     after = dict(zip(before, (highest, *new)))
     network = model.get_layer("classify")(highest)
     return keras.Model({"numbers": numbers, **before}, {"network": network, **after}, name="step")
