@@ -20,7 +20,8 @@ Words (--tokens words) are the 30,000 most frequent; others are one word, unknow
 in another order in each epoch, and a mark ends each. In training a word is told from 1024
 drawn ones, not from all (Jean et al. 2015). What was learned of words is left as an encoder,
 which recipes/sentiment.py starts from (Dai & Le 2015) and recipes/pos_tagging.py listens to;
---backwards makes the one that reads from a text's end.
+--backwards makes the one that reads from a text's end. A long text is read in parts, each shown
+as an epoch: from there a run that was stopped goes on.
 
 The export scores texts, goes on with a text that arrives in pieces, and writes texts.
 """
@@ -28,6 +29,7 @@ The export scores texts, goes on with a text that arrives in pieces, and writes 
 import argparse
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from anywhere
@@ -100,6 +102,7 @@ from recipes.common.words import Words
 
 STREAMS = 64  # read side by side
 PIECE = 96  # characters that the gradient goes back
+PART = 750  # batches of an epoch at most that are lost when a run is killed
 HELD_OUT = 500  # texts for validation, where words are read
 SAMPLES = 1024  # words that the next one is told from in training
 PUBLISHED = {"nanoGPT": 1.4697, "minGRU": 1.548}  # nats a character of Shakespeare's last tenth
@@ -184,37 +187,50 @@ def number_words(train: list[str], validation: list[str]) -> tuple[Words, np.nda
 def reordered(numbers: tf.Tensor, seed: tf.Tensor, end: int | None) -> tf.Tensor:
     """From another place on; or, where `end` ends each of many texts, these in another order."""
     if end is None:
-        return tf.roll(numbers, seed % tf.size(numbers, tf.int64), 0)
+        size = tf.size(numbers)
+        return tf.roll(numbers, tf.random.stateless_uniform((), seed, 0, size, tf.int32), 0)
     ends = tf.where(numbers == end)[:, 0] + 1
     texts = tf.RaggedTensor.from_row_limits(numbers, ends)
-    order = tf.argsort(tf.random.stateless_uniform(tf.shape(ends), (seed, 0)))
+    order = tf.argsort(tf.random.stateless_uniform(tf.shape(ends), seed))
     return tf.gather(texts, order).flat_values
 
 
 def batches(
-    numbers: np.ndarray, streams: int, shuffle: bool, end: int | None = None
+    numbers: np.ndarray,
+    streams: int,
+    seed: int | None = None,
+    end: int | None = None,
+    parts: int = 1,
+    done: Callable[[], int] = lambda: 0,
 ) -> tf.data.Dataset:
     """Batches of ((pieces, go on), what comes next), each piece behind the one before it.
 
-    "Go on" is 0 where the streams begin, else 1. With `shuffle` they are `reordered` each time.
-    """
-    length = (len(numbers) - 1) // streams
-    pieces = length // PIECE
-    numbers = tf.constant(numbers)
+    "Go on" is 0 where the streams begin, else 1.
 
-    def streamed(seed):
-        text = reordered(numbers, seed, end) if shuffle else numbers
+    Args:
+        seed: Of the orders that the text is `reordered` in; None: it stays as it is.
+        end: The number that ends each of many texts.
+        parts: An epoch is read in so many, one each time that the batches are gone through.
+        done: Says how many were read before.
+    """
+    length, numbers = (len(numbers) - 1) // streams, tf.constant(numbers)
+    pieces = length // PIECE // parts
+
+    def streamed(done):
+        text = numbers if seed is None else reordered(numbers, (seed, done // parts), end)
         now, to_come = (x[: streams * length] for x in (text[:-1], text[1:]))
         now, to_come = (tf.reshape(x, (streams, length)) for x in (now, to_come))
 
         def piece(t):
-            where = slice(t * PIECE, (t + 1) * PIECE)
-            return (now[:, where], tf.cast(t > 0, tf.float32)), to_come[:, where]
+            first = (done % parts * pieces + t) * PIECE
+            here = slice(first, first + PIECE)
+            return (now[:, here], tf.cast(t > 0, tf.float32)), to_come[:, here]
 
         return tf.data.Dataset.range(pieces).map(piece)
 
-    seeds = tf.data.Dataset.random(rerandomize_each_iteration=True).take(1)
-    found = seeds.flat_map(streamed).apply(tf.data.experimental.assert_cardinality(pieces))
+    number = tf.TensorSpec((), tf.int64)
+    found = tf.data.Dataset.from_generator(lambda: iter([done()]), output_signature=number)
+    found = found.flat_map(streamed).apply(tf.data.experimental.assert_cardinality(pieces))
     return found.prefetch(2)
 
 
@@ -249,8 +265,8 @@ def build_for_words(
     x = keras.layers.SpatialDropout1D(dropout)(embedding(numbers))
     x = CELLS[cell](units, return_sequences=True, name="read_1")(x)
     x = keras.layers.SpatialDropout1D(dropout)(x)
-    x = keras.layers.Dense(dimension, name="vectors")(x)
-    logits = layers.TimeDistributed(TiedSoftmax(embedding), name="logits")(x)
+    vectors = keras.layers.Dense(dimension, name="vectors")(x)
+    logits = layers.TimeDistributed(TiedSoftmax(embedding), name="logits")(vectors)
     return keras.Model(numbers, logits, name="language_model")
 
 
@@ -273,17 +289,22 @@ def compile_model(model: keras.Model, steps: int) -> None:
 def main(args: argparse.Namespace) -> None:
     training.seed(args)
     by_words = args.tokens == "words"
-    kind = Words if by_words else Characters
-    text_scores.refuse_too_much(args.generate or [""], args.length, kind)
+    kind, prompts = Words if by_words else Characters, args.generate or [""]
+    text_scores.refuse_too_much(prompts, args.length, kind)
     text = split_texts(load_texts(args), args.seed) if by_words else split(load(args))
     training.begin(args, *text)
     symbols, train, validation = (number_words if by_words else number_characters)(*text)
     if args.backwards:
         train, validation = map(words.read_backwards, (train, validation))
     streams = max(1, min(STREAMS, len(validation) // (6 * PIECE)))
-    end = words.END if by_words else None
-    batched = batches(train, streams, shuffle=True, end=end).take(args.steps or -1)
-    held_out = batches(validation, streams, shuffle=False)
+    parts = 1 if args.steps else math.ceil(len(train) / (streams * PIECE * PART))
+
+    def done():
+        return int(carried.optimizer.iterations) // len(learned)
+
+    learned = batches(train, streams, args.seed, words.END if by_words else None, parts, done)
+    learned = learned.take(args.steps or -1)
+    held_out = batches(validation, streams)
     if by_words:
         model = build_for_words(len(symbols), args.cell)
         model.vocabulary = symbols.layer  # to be exported with it
@@ -291,17 +312,17 @@ def main(args: argparse.Namespace) -> None:
     else:
         model = build(len(symbols), args.cell, **(SMALL if args.dataset == "sample" else {}))
         carried = Carried(model, workers.share(streams))
-    compile_model(carried, args.epochs * len(batched))
+    compile_model(carried, args.epochs * parts * len(learned))
     model.summary()
 
     trained_before = (args.output / "metrics.json").exists()
-    trained_before &= training.epochs_done(args.output) >= args.epochs
-    trained = training.fit(carried, batched, held_out, args, best=("val_loss", "min"))
+    trained_before &= training.epochs_done(args.output) >= args.epochs * parts
+    trained = training.fit(carried, learned, held_out, args, best=("val_loss", "min"), parts=parts)
     if by_words:
         encoders.write(args.output, model, symbols.known, args.backwards)
     served = signatures(model, symbols, "".join(text[1])[:20])
     if not args.backwards:
-        text_scores.show_texts(served, args, args.generate or [""])
+        text_scores.show_texts(served, args, prompts)
     if args.generate and trained_before:
         return
     if by_words:

@@ -72,7 +72,7 @@ def test_the_tail_is_what_pythons_decoder_waits_with():
 
 def test_streams_go_on_from_batch_to_batch():
     numbers = np.arange(1000, dtype="int32")
-    data = list(language_model.batches(numbers, 3, shuffle=False))
+    data = list(language_model.batches(numbers, 3))
     assert len(data) == 999 // 3 // language_model.PIECE
     assert [float(go_on) for (_, go_on), _ in data] == [0, 1, 1]
     read = np.concatenate([now for (now, _), _ in data], axis=1)
@@ -83,11 +83,31 @@ def test_streams_go_on_from_batch_to_batch():
 
 
 def test_streams_begin_elsewhere_in_each_epoch():
-    data = language_model.batches(np.arange(1000, dtype="int32"), 3, shuffle=True)
+    epoch = iter([0, 1, 1])
+    numbers = np.arange(1000, dtype="int32")
+    data = language_model.batches(numbers, 3, seed=0, done=lambda: next(epoch))
     first, second = ([now[0, 0].numpy() for (now, _), _ in data] for _ in range(2))
     assert first != second
     for (now, _), to_come in data:
         np.testing.assert_array_equal((now + 1) % 1000, to_come)
+
+
+def test_an_epoch_in_parts_is_read_once_whatever_came_between():
+    numbers, read = np.arange(4000, dtype="int32"), []
+    for done in range(6):  # each in a run of its own
+
+        def parts_done(done=done):
+            return done
+
+        data = language_model.batches(numbers, 2, seed=1, parts=3, done=parts_done)
+        pieces = [(now, float(go_on)) for (now, go_on), _ in data]
+        assert [go_on for _, go_on in pieces] == [0, 1, 1, 1, 1, 1] and len(data) == 6
+        read.append(np.concatenate([now for now, _ in pieces], axis=1))
+    epochs = [np.concatenate(read[:3], axis=1), np.concatenate(read[3:], axis=1)]
+    for epoch in epochs:
+        assert len(set(epoch.ravel())) == 2 * 18 * language_model.PIECE
+        assert (np.diff(epoch) % 4000 == 1).all()  # the text goes on from part to part
+    assert epochs[0][0, 0] != epochs[1][0, 0]
 
 
 def test_too_little_text_and_wrong_options_are_refused(tmp_path, capsys):

@@ -17,7 +17,7 @@ class Killed(BaseException):
     pass
 
 
-def run(folder, epochs, scores, monkeypatch, data=(1, 2), extendable=False, **arguments):
+def run(folder, epochs, scores, monkeypatch, data=(1, 2), extendable=False, parts=1, **arguments):
     """Trains a model whose validation scores are given."""
     on_epoch_end = training.KeepEpochs.on_epoch_end
 
@@ -36,7 +36,8 @@ def run(folder, epochs, scores, monkeypatch, data=(1, 2), extendable=False, **ar
     batches = tf.data.Dataset.from_tensor_slices((ones, ones)).batch(2)
     with monkeypatch.context() as patched:
         patched.setattr(training.KeepEpochs, "on_epoch_end", scored)
-        trained = training.fit(model, batches, batches, args, best=("val_loss", "min"))
+        best = "val_loss", "min"
+        trained = training.fit(model, batches, batches, args, best=best, parts=parts)
     return trained, model.get_weights()
 
 
@@ -51,6 +52,17 @@ def test_the_best_epoch_survives_an_interruption(tmp_path, monkeypatch):
     one = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     one.load_weights(tmp_path / "checkpoints/1.weights.h5")
     np.testing.assert_array_equal(weights[0], one.get_weights()[0])
+
+
+def test_the_parts_of_an_epoch_are_kept_one_by_one(tmp_path, monkeypatch):
+    scores = [0.5, 0.4, 0.3, 0.2, 0.6, 0.7]
+    whole, expected = run(tmp_path / "whole", 2, scores, monkeypatch, parts=3)
+    assert whole["history"]["val_loss"] == scores and whole["best_epoch"] == 4
+    with pytest.raises(Killed):
+        run(tmp_path / "run", 2, [*scores[:4], Killed], monkeypatch, parts=3)
+    trained, weights = run(tmp_path / "run", 2, [None] * 4 + scores[4:], monkeypatch, parts=3)
+    assert trained["history"]["val_loss"] == scores
+    np.testing.assert_allclose(weights[0], expected[0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

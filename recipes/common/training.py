@@ -216,6 +216,7 @@ def fit(
     args: argparse.Namespace,
     *,
     best: tuple[str, str],
+    parts: int = 1,
 ) -> dict:
     """Trains `model` for `args.epochs`, then gives it the weights of its best epoch.
 
@@ -226,6 +227,7 @@ def fit(
         train, validation: Datasets.
         args: The recipe's arguments, after `begin`.
         best: What makes an epoch the best, and how: ("val_accuracy", "max").
+        parts: How many times `train` is gone through in an epoch. Each counts as one from here on.
 
     Returns:
         {"history": {metric: [a value for each epoch]}, "best_epoch": from 1,
@@ -237,10 +239,10 @@ def fit(
     # Else its variables are made while the first step is traced, which is then traced again.
     model.optimizer.build(model.trainable_variables)
     keep = KeepEpochs(args, *best)
-    done = keep.restore(model)
+    epochs, done = args.epochs * parts, keep.restore(model)
     if done:
         print(f"Going on after epoch {done} of the run in {args.output}.")
-    if done < args.epochs:
+    if done < epochs:
         callbacks = [keep, Progress()]
         if workers.is_chief():
             logs = keras.callbacks.TensorBoard(args.output / "tensorboard", write_graph=False)
@@ -253,7 +255,7 @@ def fit(
             train,
             validation_data=validation,
             initial_epoch=done,
-            epochs=args.epochs,
+            epochs=epochs,
             shuffle=False,  # the datasets do
             callbacks=callbacks,
         )
