@@ -182,9 +182,8 @@ class Cell(keras.Layer):
         """The weights as cuDNN takes them, for a cell with a `cudnn_mode`.
 
         Returns:
-            For each gate in cuDNN's order its matrix for the input, (features, units); for
-            each its matrix for the state, (units, units); for each the input's bias, (units,);
-            for each the state's.
+            The matrix for the input, (features, gates · units), with the gates in cuDNN's order;
+            that for the state, (units, gates · units); the biases of both, (gates · units,).
         """
         raise NotImplementedError(f"{type(self).__name__} has no `cudnn_mode`.")
 

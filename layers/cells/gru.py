@@ -102,8 +102,9 @@ class GRUCell(Cell):
         bias = self.bias if self.use_bias else ops.zeros((2, 3 * self.units), self.compute_dtype)
         weights = self.kernel, self.recurrent_kernel, bias[0], bias[1]
         gates = [ops.split(w, 3, axis=-1) for w in weights]
-        sign = 1 if self.update_gate == "keep" else -1  # σ(−a) = 1 − σ(a)
-        return [gate for z, r, new in gates for gate in (r, sign * z, new)]
+        if self.update_gate != "keep":
+            gates = [(-z, r, new) for z, r, new in gates]  # σ(−a) = 1 − σ(a)
+        return [ops.concatenate([r, z, new], axis=-1) for z, r, new in gates]
 
     @property
     def bias_shape(self):

@@ -96,8 +96,7 @@ class LSTMCell(Cell):
     def cudnn_weights(self):
         none = ops.zeros(4 * self.units, self.compute_dtype)
         bias = self.bias if self.use_bias else none
-        weights = self.kernel, self.recurrent_kernel, bias, none
-        return [gate for w in weights for gate in ops.split(w, 4, axis=-1)]  # in the same order
+        return [self.kernel, self.recurrent_kernel, bias, none]  # the gates in the same order
 
     def initial_bias(self, shape, dtype=None):
         if not self.unit_forget_bias:
