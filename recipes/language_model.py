@@ -49,8 +49,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--backwards", action="store_true", help="read words from the end of each text")
     add("--generate", nargs="+", metavar="PROMPT", help="how texts begin that are written")
     add("--length", type=positive, default=500, help="characters to write; default: 500")
-    number = {"type": float, "default": 0.8}
-    add("--temperature", **number, help="0: always the most probable character; default: 0.8")
+    add("--temperature", type=float, default=0.8, help="0: the most probable; default: 0.8")
     add("--top-k", type=positive, help="draw from so many most probable; default: all")
     number = {"type": float, "default": 1.0}
     add("--top-p", **number, help="draw from the most probable that sum to it; default: 1")
@@ -141,7 +140,8 @@ def split(text: str) -> tuple[str, str]:
 def load_texts(args: argparse.Namespace) -> list[str]:
     """Texts, each for itself: reviews, or what blank lines separate."""
     if args.dataset == "imdb":
-        return [text.decode() for text in prepared_data.reviews().as_numpy_iterator()]
+        read = prepared_data.reviews().batch(1000).as_numpy_iterator()
+        return [text.decode() for some in read for text in some]
     return text_files.texts(load(args))
 
 

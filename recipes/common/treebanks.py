@@ -59,11 +59,13 @@ def from_tfds(name: str, column: str, seed: int) -> tuple[dict[str, Sentences], 
         return "_" if value == "None" else value
 
     def sentences(split):
-        for example in splits[split].as_numpy_iterator():
-            columns = zip(example["tokens"], example[column], example["head"])
-            # Only words have a head.
-            pairs = [(word.decode(), tag(x)) for word, x, head in columns if head != b"None"]
-            yield [word for word, _ in pairs], [tag for _, tag in pairs]
+        read = "tokens", column, "head"
+        chosen = splits[split].map(lambda example: tuple(example[name] for name in read))
+        for batch in chosen.ragged_batch(1000):  # one by one takes twice as long
+            for columns in zip(*(column.to_list() for column in batch)):
+                # Only words have a head.
+                pairs = [(w.decode(), tag(x)) for w, x, head in zip(*columns) if head != b"None"]
+                yield [word for word, _ in pairs], [tag for _, tag in pairs]
 
     kept = {"train": "train", "validation": "dev", "test": "test"}
     parts = {part: list(sentences(split)) for part, split in kept.items() if split in splits}
