@@ -209,13 +209,11 @@ def compile_model(model: keras.Model, steps: int) -> None:
 # --- Evaluation ---------------------------------------------------------------------------------
 
 
-def evaluate(
-    model: keras.Model, data: list[Recording], words: list[str]
-) -> tuple[dict, np.ndarray]:
+def evaluate(read: Callable, data: list[Recording], words: list[str]) -> tuple[dict, np.ndarray]:
     """(scores, the confusion matrix)."""
     truth = [words.index(recording.text) for recording in data]
-    found = model.predict(batches(data, words, vary=False).map(lambda x, _: x), verbose=0)
-    matrix = confusion_matrix(truth, found.argmax(axis=-1), labels=range(len(words)))
+    found = [tf.argmax(read(x), -1) for x, _ in batches(data, words, vary=False)]
+    matrix = confusion_matrix(truth, np.concatenate(found), labels=range(len(words)))
     return {"recordings": len(data), "accuracy": float(np.trace(matrix) / len(data))}, matrix
 
 
@@ -268,8 +266,9 @@ def learn_words(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
     model.summary()
     validation = batches(data["validation"], words, vary=False)
     trained = training.fit(model, train, validation, args, best=("val_loss", "min"))
-    scores, _ = evaluate(model, data["validation"], words)
-    test, confusion = evaluate(model, data["test"], words)
+    read = tf.function(model, [HEARD])  # traced once for any size
+    scores, _ = evaluate(read, data["validation"], words)
+    test, confusion = evaluate(read, data["test"], words)
     training.write_metrics(args, trained, model, validation=scores, test=test)
     pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
     said = f"{test['accuracy']:.2%} of {test['recordings']} recordings"
