@@ -22,9 +22,10 @@ from tensorflow.python.framework import kernels, op_def_registry
 
 REPOSITORY = Path(__file__).parents[1]
 
-LONG = ("recipes", "right_or_refused", "recurrence", "parity", "hostile_input", "serving")
-LONG += ("streaming", "random_cells", "keras_suite", "own_texts", "speech", "word_embeddings")
-LONG += ("workers", "docs", "web", "language_model", "interruptions", "onnx", "other_runtimes")
+LONG = ("right_or_refused", "recipes", "recurrence", "parity", "serving", "keras_suite")
+LONG += ("hostile_input", "speech", "random_cells", "word_embeddings", "own_texts", "streaming")
+LONG += ("docs", "workers", "litert", "interruptions", "language_model", "onnx", "web")
+LONG += ("other_runtimes", "variants", "translation", "gradient_flow", "devices", "quantiles")
 
 
 def pytest_collection_modifyitems(items):
