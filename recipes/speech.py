@@ -46,6 +46,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--split", choices=("speakers", "shared"), help="who is tested on is heard in training, "
         "too (shared), or not; default: speakers")  # fmt: skip
     add("--test-speaker", metavar="NAME", help="default: the last one")
+    add("--units", type=command_line.positive, default=128, help="default: 128; 24 for a phone")
+    command_line.add_runtimes(parser)
     args = command_line.parse(parser, argv)
     table = args.data and args.data.is_file()
     if args.data and (args.split or args.test_speaker):
@@ -56,6 +58,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--strings joins words of a folder; a table's texts are read as they are")
     args.split = args.split or "speakers"
     args.texts = bool(table or args.strings)
+    if args.texts and (args.onnx or args.litert):
+        parser.error("--onnx and --litert are of single words: texts are searched for in the graph")
     return args
 
 
@@ -72,6 +76,7 @@ import layers
 from recipes.common import (
     ctc,
     masked_pooling,
+    other_runtimes,
     pictures,
     publishing,
     recordings,
@@ -261,7 +266,7 @@ def learn_words(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
     """(the model, its signatures)."""
     words = sorted({recording.text for recording in data["train"]})
     train = batches(data["train"], words, vary=True).take(args.steps or -1)
-    model = build(data["train"], words, args.cell)
+    model = build(data["train"], words, args.cell, args.units)
     compile_model(model, args.epochs * len(train))
     model.summary()
     validation = batches(data["validation"], words, vary=False)
@@ -275,6 +280,12 @@ def learn_words(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
     title = f"{args.data.name if args.data else args.dataset}, {args.cell}: {said}"
     pictures.confusion(args.output / "confusion.png", confusion, words, title)
     print(f"Test: {said} are understood.")
+    other_runtimes.write(
+        args,
+        other_runtimes.listener(model, words),
+        lambda read: evaluate(read, data["test"], words)[0],
+        lambda: [np.resize(recording.samples, RATE) for recording in data["train"][:200]],
+    )
     return model, speech_export.word_signatures(model, words, data["test"][0].samples, RATE)
 
 
@@ -295,7 +306,7 @@ def learn_texts(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
             symbols.refuse_crowded(part, lambda samples: int(hear.steps(int(samples / FASTEST))))
         train, held_out = text_batches(data["train"], symbols, vary=True), data["validation"]
     train = train.take(args.steps or -1)
-    model = build_for_texts(data["train"], symbols, args.cell)
+    model = build_for_texts(data["train"], symbols, args.cell, args.units)
     compile_model(model, args.epochs * len(train))
     model.summary()
     validation = text_batches(held_out, symbols, vary=False)

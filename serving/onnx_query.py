@@ -3,6 +3,7 @@
     python serving/onnx_query.py runs/pos_tagging/…/onnx "I saw a saw." "You can can a can."
     python serving/onnx_query.py runs/sentiment/…/onnx "The film was good, not bad."
     python serving/onnx_query.py runs/forecasting/…/onnx window.csv
+    python serving/onnx_query.py runs/speech/…/onnx seven.wav
 
 The model there takes numbers. `about.json` beside it says how numbers are made of text, and what
 the numbers mean that come out; this page does it, and its answers are the SavedModel's.
@@ -144,7 +145,52 @@ class Forecaster:
         return {"forecast": found[:, middle].tolist(), "quantiles": found.tolist()}
 
 
+class Listener:
+    """Recordings to the word that each holds."""
+
+    def __init__(self, about: dict, run: Callable, folder: Path):
+        self.about, self.run, self.words = about, run, about["words"]
+        self.bands = np.load(folder / "bands.npz")["weights"]  # of the spectrum's power
+
+    def energies(self, samples: np.ndarray) -> np.ndarray:
+        """(samples,) from -1 to 1 to (1, steps, logarithms of power in each frame and band)."""
+        window, hop, stack, quiet = (self.about[n] for n in ("window", "hop", "stack", "quiet"))
+        needed = window + (stack - 1) * hop
+        samples = np.pad(samples, (0, max(0, needed - len(samples))))
+        steps = (len(samples) - needed) // (stack * hop) + 1
+        starts = hop * np.arange(steps * stack)
+        hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+        frames = samples[starts[:, None] + np.arange(window)] * hann
+        power = np.abs(np.fft.rfft(frames, 2 * (len(self.bands) - 1))) ** 2
+        return np.log(quiet + power @ self.bands).reshape(1, steps, -1).astype("float32")
+
+    def inputs(self, recordings: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """Of recordings of one length."""
+        return {"energies": np.concatenate([self.energies(one) for one in recordings])}
+
+    def scores(self, recordings: list[np.ndarray]) -> np.ndarray:
+        """(recordings, words)."""
+        return np.concatenate([self.run(self.inputs([one]))["scores"] for one in recordings])
+
+    def __call__(self, paths: list[str]) -> dict[str, list]:
+        import sounds  # not above: recipes have this page, too, and not the folder
+
+        recordings = []
+        for path in paths:
+            samples, rate = sounds.read(Path(path))
+            if rate != self.about["rate"]:
+                fix = f"ffmpeg -i {path} -ar {self.about['rate']} -ac 1 other.wav"
+                raise SystemExit(f"{path} has {rate} samples a second. Bring it to that: {fix}")
+            recordings.append(np.asarray(samples))
+        scores = self.scores(recordings)
+        each = np.exp(scores - scores.max(-1, keepdims=True))
+        each /= each.sum(-1, keepdims=True)
+        best = [self.words[i] for i in scores.argmax(-1)]
+        return {"text": best, "probabilities": each.tolist()}
+
+
 TASKS = {"tagging": Tagger, "classification": Classifier, "forecasting": Forecaster}
+TASKS["listening"] = Listener
 
 
 def load(folder: Path, model: str = "model.onnx"):
@@ -170,7 +216,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="what --onnx wrote")
-    parser.add_argument("inputs", nargs="+", help="texts, or one CSV file")
+    parser.add_argument("inputs", nargs="+", help="texts, CSV files or recordings")
     parser.add_argument("--model", default="model.onnx", help="or model_int8.onnx")
     args = parser.parse_args()
     text.show(args.inputs, load(args.folder, args.model)(args.inputs))

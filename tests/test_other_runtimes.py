@@ -8,6 +8,7 @@ import re
 import string
 import subprocess
 import sys
+import wave
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ import tensorflow as tf
 from conftest import REPOSITORY
 from drawn_models import perturbed
 
-from recipes import forecasting, pos_tagging, sentiment
-from recipes.common import other_runtimes, words
+from recipes import forecasting, pos_tagging, sentiment, speech
+from recipes.common import other_runtimes, recordings, speech_export, words
 from recipes.common.samples import grammar, reviews
 from serving import onnx_query
 
@@ -124,6 +125,40 @@ def test_a_stream_of_words(tmp_path):
     texts = tf.constant([" ".join(given[:n]) for n in range(1, 10)])
     np.testing.assert_allclose(found, served(texts)["probabilities"][:, 1], atol=1e-5)
     assert np.ptp(found) > 0.01
+
+
+def test_a_listener(tmp_path):
+    data = recordings.sample(0, each=1)
+    words = sorted({one.text for one in data})
+    model = perturbed(speech.build(data, words, "gru", 8))
+    made = other_runtimes.listener(model, words)
+    examples = [np.resize(one.samples, speech.RATE) for one in data[:10]]
+    page = written(made, tmp_path, litert=True, examples=examples)
+    sounds = [np.round(one.samples * 2**15).astype("<i2") for one in data[::13]]
+    sounds += [np.zeros(0, "<i2"), sounds[0][:200]]  # less than a step needs
+    paths = [tmp_path / f"{k}.wav" for k in range(len(sounds))]
+    for path, values in zip(paths, sounds):
+        with wave.open(str(path), "wb") as file:
+            file.setparams((1, 2, speech.RATE, 0, "NONE", ""))
+            file.writeframes(values.tobytes())
+    on_a_phone = other_runtimes.read_litert(made, tmp_path / "litert" / "model.tflite")
+    signatures = speech_export.word_signatures(model, words, data[0].samples, speech.RATE)
+    recognize, specs, _ = signatures["serving_default"]
+    recognize = tf.function(recognize, [*specs.values()])
+    for path, values in zip(paths, sounds):
+        given = tf.constant(values[None] / 2**15, tf.float32), tf.constant([len(values)])
+        expected = decoded(recognize(*given, tf.constant(speech.RATE)))
+        for answer in (page([path]), *([on_a_phone([path])] if len(values) else [])):
+            assert answer["text"] == expected["text"].tolist()
+            np.testing.assert_allclose(
+                answer["probabilities"], expected["probabilities"], atol=1e-4
+            )
+    model, read = tf.function(model, [speech.HEARD]), other_runtimes.StandIn(page)
+    assert speech.evaluate(read, data[:20], words)[0] == speech.evaluate(model, data[:20], words)[0]
+    with wave.open(str(paths[0]), "wb") as file:
+        file.setparams((1, 2, 44100, 0, "NONE", ""))
+    with pytest.raises(SystemExit, match=r"44100 samples a second.*-ar 8000"):
+        page([paths[0]])
 
 
 def test_a_forecaster_with_quantiles(tmp_path):

@@ -80,10 +80,14 @@ class LogMel(keras.layers.Layer):
         samples = tf.pad(samples, [[0, 0], [0, self.needed]])[:, :used]  # for a frame more: the
         spectrum = tf.signal.stft(samples, self.window, self.hop)[:, :-1]  # FFT takes no zero
         power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
-        weights = tf.signal.linear_to_mel_weight_matrix(
-            self.bands, spectrum.shape[-1], self.rate, 60.0, 0.475 * self.rate
+        return tf.math.log(QUIET + power @ self.bands_of_power())
+
+    def bands_of_power(self) -> tf.Tensor:
+        """The M of the equations, (frequencies, bands)."""
+        frequencies = 2 ** math.ceil(math.log2(self.window)) // 2 + 1
+        return tf.signal.linear_to_mel_weight_matrix(
+            self.bands, frequencies, self.rate, 60.0, 0.475 * self.rate
         )
-        return tf.math.log(QUIET + power @ weights)
 
     def voiced(self, samples: tf.Tensor, warp: tf.Tensor, pace: tf.Tensor) -> tf.Tensor:
         """`energies`, each row heard with its `warp`, a, and `pace`, b, each (batch,)."""

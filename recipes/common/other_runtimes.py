@@ -21,7 +21,7 @@ import tensorflow as tf
 from keras import ops
 
 import layers
-from recipes.common import files, sentiment_stream
+from recipes.common import files, log_mel, sentiment_stream
 from serving import onnx_query
 
 SCORES = "accuracy", "macro_f1", "mse", "mae"
@@ -110,6 +110,24 @@ def forecaster(
     return Numeric(lambda: model, {**about, "lookback": model.input_shape[1]}, {})
 
 
+def listener(model: keras.Model, words: list[str]) -> Numeric:
+    """Of `recipes/speech.py`, for single words: from the power in each band on."""
+    hear = model.get_layer("log_mel")
+    names = "rate", "window", "hop", "stack"
+    about = {"task": "listening", "words": words, "quiet": log_mel.QUIET}
+    about |= {name: getattr(hear, name) for name in names}
+
+    def build():
+        energies = keras.Input((None, hear.size), name="energies")
+        mean, std = (np.tile(x.numpy(), hear.stack) for x in (hear.mean, hear.std))
+        heard = (energies - mean) / std
+        rest = keras.Model(hear.output, model.output)
+        scores = rest([heard, ops.ones_like(heard[..., 0], dtype="bool")])
+        return keras.Model(energies, {"scores": scores}, name=model.name)
+
+    return Numeric(build, about, {"bands.npz": {"weights": hear.bands_of_power().numpy()}})
+
+
 def write(
     args: argparse.Namespace,
     made: Numeric,
@@ -155,7 +173,10 @@ class StandIn:
         self.page = page
 
     def __call__(self, words):
-        """A tagger's probabilities."""
+        """A tagger's probabilities, or a listener's scores."""
+        if isinstance(words, dict):
+            heard = zip(words["samples"].numpy(), words["lengths"].numpy())
+            return tf.constant(self.page.scores([samples[:length] for samples, length in heard]))
         sentences = [[word.decode() for word in row if word] for row in words.numpy()]
         return tf.constant(self.page.probabilities(sentences))
 

@@ -52,6 +52,7 @@ LATER = {
     "pretrained": None,
     "quantiles": None,
     "tokens": "characters",
+    "units": 128,
 }
 
 
