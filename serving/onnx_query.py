@@ -100,8 +100,7 @@ class Classifier:
             both = (1 - self.share) * both + self.share * found["ngrams"]
         if both.shape[1] == 1:
             return {**found, "both": 1 / (1 + np.exp(-both))}
-        each = np.exp(both - both.max(1, keepdims=True))
-        return {**found, "both": each / each.sum(1, keepdims=True)}
+        return {**found, "both": softmax(both)}
 
     def _of_ngrams(self, numbers):
         """The sum of the weights of the different n-grams of known words, each once."""
@@ -179,18 +178,28 @@ class Listener:
         for path in paths:
             samples, rate = sounds.read(Path(path))
             if rate != self.about["rate"]:
-                fix = f"ffmpeg -i {path} -ar {self.about['rate']} -ac 1 other.wav"
-                raise SystemExit(f"{path} has {rate} samples a second. Bring it to that: {fix}")
+                wanted = self.about["rate"]
+                raise SystemExit(
+                    f"{path} has {rate} samples a second, and the model takes {wanted}: "
+                    f"ffmpeg -i {path} -ar {wanted} other.wav"
+                )
             recordings.append(np.asarray(samples))
-        scores = self.scores(recordings)
-        each = np.exp(scores - scores.max(-1, keepdims=True))
-        each /= each.sum(-1, keepdims=True)
-        best = [self.words[i] for i in scores.argmax(-1)]
+        each = softmax(self.scores(recordings))
+        best = [self.words[i] for i in each.argmax(1)]
         return {"text": best, "probabilities": each.tolist()}
 
 
-TASKS = {"tagging": Tagger, "classification": Classifier, "forecasting": Forecaster}
-TASKS["listening"] = Listener
+def softmax(scores: np.ndarray) -> np.ndarray:
+    each = np.exp(scores - scores.max(1, keepdims=True))
+    return each / each.sum(1, keepdims=True)
+
+
+TASKS = {
+    "tagging": Tagger,
+    "classification": Classifier,
+    "forecasting": Forecaster,
+    "listening": Listener,
+}
 
 
 def load(folder: Path, model: str = "model.onnx"):

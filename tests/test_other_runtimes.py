@@ -157,7 +157,7 @@ def test_a_listener(tmp_path):
     assert speech.evaluate(read, data[:20], words)[0] == speech.evaluate(model, data[:20], words)[0]
     with wave.open(str(paths[0]), "wb") as file:
         file.setparams((1, 2, 44100, 0, "NONE", ""))
-    with pytest.raises(SystemExit, match=r"44100 samples a second.*-ar 8000"):
+    with pytest.raises(SystemExit, match=r"44100 samples a second.*takes 8000: ffmpeg"):
         page([paths[0]])
 
 

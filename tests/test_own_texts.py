@@ -152,10 +152,8 @@ def test_each_class_is_in_each_part_by_its_share(tmp_path):
 def dataset(monkeypatch, module, features, **splits):
     """Has TFDS give a dataset of these examples, by any name."""
     features = tfds.features.FeaturesDict(features)
-    info, spec = (
-        SimpleNamespace(features=features, supervised_keys=None),
-        features.get_tensor_spec(),
-    )
+    info = SimpleNamespace(features=features, supervised_keys=None)
+    spec = features.get_tensor_spec()
     made = {
         name: tf.data.Dataset.from_generator(lambda x=examples: iter(x), output_signature=spec)
         for name, examples in splits.items()

@@ -52,6 +52,7 @@ class LogMel(keras.layers.Layer):
         self.supports_jit = False  # how many frames there are, is drawn
         self.rate, self.bands, self.stack = rate, bands, stack
         self.window, self.hop = rate // 40, rate // 100
+        self.fft = 2 ** math.ceil(math.log2(self.window))  # N
         self.step = stack * self.hop  # samples from one step to the next …
         self.needed = self.window + self.step - self.hop  # … and that one is made of
         self.size = stack * bands
@@ -77,16 +78,16 @@ class LogMel(keras.layers.Layer):
     def energies(self, samples: tf.Tensor) -> tf.Tensor:
         """The E of the equations, (batch, frames, bands); only frames that fill steps."""
         used = self.steps(tf.shape(samples)[1]) * self.step + self.window
-        samples = tf.pad(samples, [[0, 0], [0, self.needed]])[:, :used]  # for a frame more: the
-        spectrum = tf.signal.stft(samples, self.window, self.hop)[:, :-1]  # FFT takes no zero
+        # With a frame more, which is left out again: the FFT takes no zero.
+        samples = tf.pad(samples, [[0, 0], [0, self.needed]])[:, :used]
+        spectrum = tf.signal.stft(samples, self.window, self.hop, self.fft)[:, :-1]
         power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
         return tf.math.log(QUIET + power @ self.bands_of_power())
 
     def bands_of_power(self) -> tf.Tensor:
         """The M of the equations, (frequencies, bands)."""
-        frequencies = 2 ** math.ceil(math.log2(self.window)) // 2 + 1
         return tf.signal.linear_to_mel_weight_matrix(
-            self.bands, frequencies, self.rate, 60.0, 0.475 * self.rate
+            self.bands, self.fft // 2 + 1, self.rate, 60.0, 0.475 * self.rate
         )
 
     def voiced(self, samples: tf.Tensor, warp: tf.Tensor, pace: tf.Tensor) -> tf.Tensor:
@@ -96,7 +97,7 @@ class LogMel(keras.layers.Layer):
         places = tf.cast(starts, tf.int32)[..., None] + tf.range(self.window)
         places = tf.minimum(places, tf.shape(samples)[1] - 1)
         frames = tf.gather(samples, places, batch_dims=1) * tf.signal.hann_window(self.window)
-        spectrum = tf.signal.rfft(frames, [2 ** math.ceil(math.log2(self.window))])
+        spectrum = tf.signal.rfft(frames, [self.fft])
 
         def mel(frequency):
             return 1127 * tf.math.log1p(frequency / 700)

@@ -172,12 +172,12 @@ class StandIn:
     def __init__(self, page):
         self.page = page
 
-    def __call__(self, words):
+    def __call__(self, given):
         """A tagger's probabilities, or a listener's scores."""
-        if isinstance(words, dict):
-            heard = zip(words["samples"].numpy(), words["lengths"].numpy())
+        if isinstance(given, dict):
+            heard = zip(given["samples"].numpy(), given["lengths"].numpy())
             return tf.constant(self.page.scores([samples[:length] for samples, length in heard]))
-        sentences = [[word.decode() for word in row if word] for row in words.numpy()]
+        sentences = [[word.decode() for word in row if word] for row in given.numpy()]
         return tf.constant(self.page.probabilities(sentences))
 
     def predict(self, texts: tf.data.Dataset, verbose: int = 0) -> dict[str, np.ndarray]:

@@ -59,8 +59,8 @@ def from_tfds(name: str, column: str, seed: int) -> tuple[dict[str, Sentences], 
         return "_" if value == "None" else value
 
     def sentences(split):
-        read = "tokens", column, "head"
-        chosen = splits[split].map(lambda example: tuple(example[name] for name in read))
+        fields = "tokens", column, "head"
+        chosen = splits[split].map(lambda example: tuple(example[name] for name in fields))
         for batch in chosen.ragged_batch(1000):  # one by one takes twice as long
             for columns in zip(*(column.to_list() for column in batch)):
                 # Only words have a head.
