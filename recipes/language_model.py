@@ -53,14 +53,15 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--top-k", type=positive, help="draw from so many most probable; default: all")
     number = {"type": float, "default": 1.0}
     add("--top-p", **number, help="draw from the most probable that sum to it; default: 1")
+    command_line.add_runtimes(parser)
     args = command_line.parse(parser, argv)
     if args.data and args.dataset != "data":
         parser.error("--text and --dataset exclude each other")
     args.tokens = args.tokens or ("words" if args.dataset == "imdb" else "characters")
     if args.tokens == "characters" and (args.dataset == "imdb" or args.backwards):
         parser.error("--dataset imdb and --backwards are of words: give --tokens words")
-    if args.backwards and args.generate:
-        parser.error("--generate: a model that reads --backwards writes no texts")
+    if args.backwards and (args.generate or args.onnx or args.litert):
+        parser.error("--backwards makes an encoder: no --generate, --onnx, --litert")
     if args.encoding and not args.data:
         parser.error("--encoding is of files: give --text FILE")
     if not 0 <= args.temperature < math.inf:
@@ -80,6 +81,7 @@ import tensorflow as tf
 import layers
 from recipes.common import (
     encoders,
+    other_runtimes,
     pictures,
     prepared_data,
     publishing,
@@ -323,7 +325,7 @@ def main(args: argparse.Namespace) -> None:
     served = signatures(model, symbols, "".join(text[1])[:20])
     if not args.backwards:
         text_scores.show_texts(served, args, prompts)
-    if args.generate and trained_before:
+    if args.generate and trained_before and not (args.onnx or args.litert):
         return
     if by_words:
         scores = text_scores.of_words(model, train, validation)
@@ -343,6 +345,11 @@ def main(args: argparse.Namespace) -> None:
         return
     version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)
     print(f"Exported to {version}; pictures and metrics are in {args.output}.")
+
+    def score(page):
+        return {"nats": page.losses(validation).mean(dtype="float64")}
+
+    other_runtimes.write(args, other_runtimes.writer(model, symbols), score)
 
 
 if __name__ == "__main__":

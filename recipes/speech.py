@@ -58,8 +58,6 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--strings joins words of a folder; a table's texts are read as they are")
     args.split = args.split or "speakers"
     args.texts = bool(table or args.strings)
-    if args.texts and (args.onnx or args.litert):
-        parser.error("--onnx and --litert are of single words: texts are searched for in the graph")
     return args
 
 
@@ -280,11 +278,9 @@ def learn_words(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
     title = f"{args.data.name if args.data else args.dataset}, {args.cell}: {said}"
     pictures.confusion(args.output / "confusion.png", confusion, words, title)
     print(f"Test: {said} are understood.")
+    made = other_runtimes.listener(model, words)
     other_runtimes.write(
-        args,
-        other_runtimes.listener(model, words),
-        lambda read: evaluate(read, data["test"], words)[0],
-        lambda: [np.resize(recording.samples, RATE) for recording in data["train"][:200]],
+        args, made, lambda read: evaluate(read, data["test"], words)[0], lambda: seconds(data)
     )
     return model, speech_export.word_signatures(model, words, data["test"][0].samples, RATE)
 
@@ -313,7 +309,8 @@ def learn_texts(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
     trained = training.fit(model, train, validation, args, best=("val_loss", "min"))
     read = tf.function(model, [HEARD])  # traced once for any size
     scores = evaluate_texts(read, held_out, symbols)
-    test = (evaluate_strings if args.strings else evaluate_texts)(read, data["test"], symbols)
+    evaluated = evaluate_strings if args.strings else evaluate_texts
+    test = evaluated(read, data["test"], symbols)
     training.write_metrics(args, trained, model, validation=scores, test=test)
     pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
     example = data["test"][0]
@@ -331,8 +328,17 @@ def learn_texts(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
         f"“{example.text}”, by {example.speaker or example.name}; beam search: “{searched}”",
     )
     print(f"Test: {test['error_rate']:.2%} of symbols wrong, missing or added.")
+    made = other_runtimes.transcriber(model, symbols)
+    other_runtimes.write(
+        args, made, lambda read: evaluated(read, data["test"], symbols), lambda: seconds(data)
+    )
     served = speech_export.text_signatures(model, symbols, example.samples, RATE)
     return model, served
+
+
+def seconds(data: recordings.Parts) -> list[np.ndarray]:
+    """Some sounds, a second each."""
+    return [np.resize(recording.samples, RATE) for recording in data["train"][:200]]
 
 
 def main(args: argparse.Namespace) -> None:

@@ -4,14 +4,17 @@
     python serving/onnx_query.py runs/sentiment/…/onnx "The film was good, not bad."
     python serving/onnx_query.py runs/forecasting/…/onnx window.csv
     python serving/onnx_query.py runs/speech/…/onnx seven.wav
+    python serving/onnx_query.py runs/language_model/…/onnx "ROMEO:"
 
 The model there takes numbers. `about.json` beside it says how numbers are made of text, and what
 the numbers mean that come out; this page does it, and its answers are the SavedModel's.
 """
 
 import argparse
+import heapq
 import json
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -148,7 +151,7 @@ class Listener:
     """Recordings to the word that each holds."""
 
     def __init__(self, about: dict, run: Callable, folder: Path):
-        self.about, self.run, self.words = about, run, about["words"]
+        self.about, self.run = about, run
         self.bands = np.load(folder / "bands.npz")["weights"]  # of the spectrum's power
 
     def energies(self, samples: np.ndarray) -> np.ndarray:
@@ -171,7 +174,8 @@ class Listener:
         """(recordings, words)."""
         return np.concatenate([self.run(self.inputs([one]))["scores"] for one in recordings])
 
-    def __call__(self, paths: list[str]) -> dict[str, list]:
+    def read(self, paths: list[str]) -> list[np.ndarray]:
+        """The samples of WAV or FLAC files, at the model's rate."""
         import sounds  # not above: recipes have this page, too, and not the folder
 
         recordings = []
@@ -184,9 +188,106 @@ class Listener:
                     f"ffmpeg -i {path} -ar {wanted} other.wav"
                 )
             recordings.append(np.asarray(samples))
-        each = softmax(self.scores(recordings))
-        best = [self.words[i] for i in each.argmax(1)]
+        return recordings
+
+    def __call__(self, paths: list[str]) -> dict[str, list]:
+        each = softmax(self.scores(self.read(paths)))
+        best = [self.about["words"][i] for i in each.argmax(1)]
         return {"text": best, "probabilities": each.tolist()}
+
+
+class Transcriber(Listener):
+    """Recordings to their texts."""
+
+    def logits(self, samples: np.ndarray) -> np.ndarray:
+        """(steps, symbols and the blank)."""
+        return self.run(self.inputs([samples]))["logits"][0]
+
+    def __call__(self, paths: list[str]) -> dict[str, list]:
+        found = [beam_search(softmax(self.logits(samples))) for samples in self.read(paths)]
+        names, separator = self.about["names"], self.about["separator"]
+        return {"text": [separator.join(names[k] for k in one) for one in found]}
+
+
+def beam_search(steps: np.ndarray, beam: int = 16) -> tuple[int, ...]:
+    """The most probable text, of (steps, symbols and the blank) probabilities.
+
+    Texts that begin alike are one, and all ways to say it add up (Graves et al. 2006).
+    """
+    kept = {(): (1.0, 0.0)}  # of each beginning: its probability, with a blank behind and without
+    for blank, *symbols in steps[:, [-1, *range(steps.shape[1] - 1)]]:
+        found = defaultdict(lambda: [0.0, 0.0])
+        for said, (paused, spoken) in kept.items():
+            found[said][0] += (paused + spoken) * blank
+            if said:  # the same symbol goes on
+                found[said][1] += spoken * symbols[said[-1]]
+            for k, now in enumerate(symbols):
+                again = said and said[-1] == k
+                found[(*said, k)][1] += (paused if again else paused + spoken) * now
+        best = heapq.nlargest(beam, found, key=lambda said: sum(found[said]))
+        total = sum(map(sum, found.values()))  # else they would be too small for numbers
+        kept = {said: tuple(x / total for x in found[said]) for said in best}
+    return max(kept, key=lambda said: sum(kept[said]))
+
+
+class Writer:
+    """How texts begin, to texts that go on; and how well it knows what was there."""
+
+    def __init__(self, about: dict, run: Callable, folder: Path):
+        self.run, self.about = run, about
+        self.read = Reader(about) if "words" in about else None
+        if self.read:
+            self.written = ["\n", "", *(f" {word}" for word in about["words"])]
+        else:
+            self.written = ["", *about["characters"]]
+            self.number = {one: n for n, one in enumerate(about["characters"], 1)}
+        self.writable = np.array([n for n, x in enumerate(self.written) if x])
+
+    def numbers(self, text: str) -> list[int]:
+        if not self.read:
+            return [self.number.get(one, 0) for one in text]
+        return [self.read.words.get(word, UNKNOWN) for word in self.read.split(text.lower())]
+
+    def begin(self) -> dict[str, np.ndarray]:
+        """The states before anything was read."""
+        return {name: np.zeros((1, n), "float32") for name, n in self.about["states"].items()}
+
+    def follow(self, numbers: list[int], states: dict) -> tuple[np.ndarray, dict]:
+        """(log-probabilities of what comes after each, the new states)."""
+        found = self.run({"numbers": np.array([numbers], "int32"), **states})
+        return np.log(softmax(found["logits"][0])), {n: found[f"new_{n}"] for n in states}
+
+    def losses(self, numbers: list[int], piece: int = 200) -> np.ndarray:
+        """−log P of each, after all that stands before it."""
+        before, states, found = [self.about["start"], *numbers[:-1]], self.begin(), []
+        for i in range(0, len(numbers), piece):
+            part = slice(i, i + piece)
+            each, states = self.follow(before[part], states)
+            found.append(-each[np.arange(len(each)), numbers[part]])
+        return np.concatenate(found) if found else np.zeros(0)
+
+    def written_on(
+        self, text: str, length: int = 200, temperature: float = 0.8, seed: int = 0
+    ) -> str:
+        """`text`, and so many characters or words behind it; at 0 degrees the most probable."""
+        random = np.random.default_rng(seed)
+        each, states = self.follow([self.about["start"], *self.numbers(text)], self.begin())
+        for _ in range(length):
+            scores = each[-1, self.writable]
+            if temperature:
+                chances = softmax(scores[None] / temperature)[0].astype("float64")
+                drawn = random.choice(len(chances), p=chances / chances.sum())
+            else:
+                drawn = scores.argmax()
+            number = self.writable[drawn]
+            text += self.written[number]
+            each, states = self.follow([number], states)
+        return text
+
+    def __call__(self, texts: list[str]) -> dict[str, list]:
+        losses = [self.losses(self.numbers(text)) for text in texts]
+        perplexities = [float(np.exp(x.mean())) if len(x) else 1.0 for x in losses]
+        return {"perplexity": perplexities, "text": [self.written_on(x) for x in texts]}
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
@@ -199,6 +300,8 @@ TASKS = {
     "classification": Classifier,
     "forecasting": Forecaster,
     "listening": Listener,
+    "transcription": Transcriber,
+    "writing": Writer,
 }
 
 

@@ -1,4 +1,4 @@
-"""The numbers of recipes/compare_cells.py, against Keras's layers and its formulas against both."""
+"""What cells cost and what they score: counts against Keras's layers, and formulas against both."""
 
 import json
 
@@ -9,7 +9,7 @@ import pytest
 from conftest import REPOSITORY
 
 import layers
-from recipes import compare_cells
+from recipes import compare_cells, which_cell
 
 POINTWISE = {  # operations of a unit, counted by hand in the equations
     layers.SimpleRNN: 3,  # U x + W h, + b, tanh
@@ -61,3 +61,40 @@ def test_a_run_leaves_a_table_a_picture_and_numbers(tmp_path):
     table = (tmp_path / "run/table.md").read_text()
     assert "| Bidirectional GRU | 2 | 2 x (h) | 6 | 6n(m + n + 2) = 126 |" in table
     assert (tmp_path / "run/cells.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("name", which_cell.CELLS)
+def test_cells_that_are_compared_are_equally_large(name, both):
+    """Within what a unit more or less would change."""
+    units = which_cell.units_for(name, 3000, both)
+
+    def off(units):
+        layer = which_cell.made(name, units, True, both)
+        layer.build((None, None, which_cell.FEATURES))
+        return abs(layer.count_params() - 3000)
+
+    assert off(units) <= min(off(units - 1), off(units + 1))
+
+
+def test_which_cell_goes_on_and_leaves_a_table_a_picture_and_numbers(tmp_path):
+    script, output = REPOSITORY / "recipes/which_cell.py", tmp_path / "run"
+    arguments = ["--dataset", "sample", "--parameters", "300", "--seeds", "2", "--epochs", "1"]
+    arguments += ["--tasks", "forecasting", "--output", output, "--cells"]
+    processes.run([script, *arguments, "gru"], cwd=tmp_path)
+    before = json.loads((output / "metrics.json").read_text())["cells"]
+    processes.run([script, *arguments, "gru", "simple_rnn"], cwd=tmp_path)
+    found = json.loads((output / "metrics.json").read_text())["cells"]
+    assert before == {name: found[name] for name in before}
+    names = [
+        f"forecasting/{cell}/{way}" for cell in ("gru", "simple_rnn") for way in which_cell.WAYS
+    ]
+    assert [*found] == names
+    for row in found.values():
+        assert len(row["test"]) == 2 and row["test"][0] != row["test"][1]
+        assert row["tries"][str(row["rate"])] == min(row["tries"].values()) == row["validation"][0]
+    table = (output / "table.md").read_text()
+    assert "| forecasting | simple_rnn, both ways |" in table
+    assert (output / "which_cell.png").read_bytes().startswith(b"\x89PNG")
+    done = processes.run([script, *arguments, "gru", "--seed", "5"], cwd=tmp_path, check=False)
+    assert done.returncode and "holds another study" in done.stderr

@@ -1,7 +1,9 @@
 """What `--onnx` and `--litert` write answers as the SavedModel does, from text on."""
 
 import argparse
+import collections
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -16,9 +18,11 @@ import tensorflow as tf
 from conftest import REPOSITORY
 from drawn_models import perturbed
 
-from recipes import forecasting, pos_tagging, sentiment, speech
-from recipes.common import other_runtimes, recordings, speech_export, words
+from recipes import forecasting, language_model, pos_tagging, sentiment, speech
+from recipes.common import ctc, other_runtimes, recordings, speech_export, text_export, words
+from recipes.common.characters import Characters
 from recipes.common.samples import grammar, reviews
+from recipes.common.words import Words
 from serving import onnx_query
 
 pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
@@ -43,7 +47,8 @@ def installed():
 
 def written(made, folder, litert=False, examples=()):
     args = argparse.Namespace(onnx=True, litert=litert, output=folder)
-    other_runtimes.write(args, made, lambda model: {"accuracy": 1.0}, lambda: examples)
+    make = None if examples is None else lambda: examples
+    other_runtimes.write(args, made, lambda model: {"accuracy": 1.0}, make)
     return onnx_query.load(folder / "onnx")
 
 
@@ -58,11 +63,12 @@ def decoded(answer):
 def tagger(tmp_path_factory):
     model = perturbed(pos_tagging.build(grammar.sentences(300, "train"), grammar.TAGS, "lstm", 8))
     made = other_runtimes.tagger(model, pos_tagging.SPLIT, grammar.TAGS)
-    return model, written(made, folder := tmp_path_factory.mktemp("tagger")), folder
+    page = written(made, folder := tmp_path_factory.mktemp("tagger"))
+    return model, page, folder, made.as_model(page)
 
 
 def test_a_tagger(tagger):
-    model, page, _ = tagger
+    model, page, _, stands_in = tagger
     served = pos_tagging.signatures(model, grammar.TAGS)["serving_default"][0]
     expected, found = decoded(served(tf.constant(TEXTS))), page(TEXTS)
     assert found["lengths"] == expected["lengths"].tolist()
@@ -72,7 +78,7 @@ def test_a_tagger(tagger):
     split = [page.read.split(text) for text in TEXTS]
     padded = tf.ragged.constant(split).to_tensor("")
     np.testing.assert_allclose(page.probabilities(split), model(padded), atol=1e-5)
-    np.testing.assert_allclose(other_runtimes.StandIn(page)(padded), model(padded), atol=1e-5)
+    np.testing.assert_allclose(stands_in(padded), model(padded), atol=1e-5)
 
 
 def test_it_is_asked_without_tensorflow(tagger):
@@ -127,6 +133,15 @@ def test_a_stream_of_words(tmp_path):
     assert np.ptp(found) > 0.01
 
 
+def wav_files(folder, sounds):
+    paths = [folder / f"{k}.wav" for k in range(len(sounds))]
+    for path, values in zip(paths, sounds):
+        with wave.open(str(path), "wb") as file:
+            file.setparams((1, 2, speech.RATE, 0, "NONE", ""))
+            file.writeframes(values.tobytes())
+    return paths
+
+
 def test_a_listener(tmp_path):
     data = recordings.sample(0, each=1)
     words = sorted({one.text for one in data})
@@ -136,11 +151,7 @@ def test_a_listener(tmp_path):
     page = written(made, tmp_path, litert=True, examples=examples)
     sounds = [np.round(one.samples * 2**15).astype("<i2") for one in data[::13]]
     sounds += [np.zeros(0, "<i2"), sounds[0][:200]]  # less than a step needs
-    paths = [tmp_path / f"{k}.wav" for k in range(len(sounds))]
-    for path, values in zip(paths, sounds):
-        with wave.open(str(path), "wb") as file:
-            file.setparams((1, 2, speech.RATE, 0, "NONE", ""))
-            file.writeframes(values.tobytes())
+    paths = wav_files(tmp_path, sounds)
     on_a_phone = other_runtimes.read_litert(made, tmp_path / "litert" / "model.tflite")
     signatures = speech_export.word_signatures(model, words, data[0].samples, speech.RATE)
     recognize, specs, _ = signatures["serving_default"]
@@ -153,12 +164,85 @@ def test_a_listener(tmp_path):
             np.testing.assert_allclose(
                 answer["probabilities"], expected["probabilities"], atol=1e-4
             )
-    model, read = tf.function(model, [speech.HEARD]), other_runtimes.StandIn(page)
+    model, read = tf.function(model, [speech.HEARD]), made.as_model(page)
     assert speech.evaluate(read, data[:20], words)[0] == speech.evaluate(model, data[:20], words)[0]
     with wave.open(str(paths[0]), "wb") as file:
         file.setparams((1, 2, 44100, 0, "NONE", ""))
     with pytest.raises(SystemExit, match=r"44100 samples a second.*takes 8000: ffmpeg"):
         page([paths[0]])
+
+
+def test_a_transcriber(tmp_path):
+    data = recordings.sample(0, each=1)
+    symbols = ctc.Symbols.of([one.text for one in data], letters=False)
+    model = perturbed(speech.build_for_texts(data, symbols, "gru", 8))
+    made = other_runtimes.transcriber(model, symbols)
+    examples = [np.resize(one.samples, speech.RATE) for one in data[:10]]
+    page = written(made, tmp_path, litert=True, examples=examples)
+    on_a_phone = other_runtimes.read_litert(made, tmp_path / "litert" / "model.tflite")
+    sounds = [np.round(one.samples * 2**15).astype("<i2") for one in data[::13]]
+    sounds += [np.concatenate(sounds[:3]), np.zeros(0, "<i2")]
+    served = speech_export.text_signatures(model, symbols, data[0].samples, speech.RATE)
+    recognize, specs, _ = served["serving_default"]
+    recognize = tf.function(recognize, [*specs.values()])
+    for path, values in zip(wav_files(tmp_path, sounds), sounds):
+        given = tf.constant(values[None] / 2**15, tf.float32), tf.constant([len(values)])
+        best = recognize(*given, tf.constant(speech.RATE))["texts"].numpy()[0, 0]
+        assert page([path])["text"] == [best.decode()]
+        assert on_a_phone([path])["text"] == [best.decode()]
+    batch, _ = next(iter(speech.text_batches(data[:5], symbols, vary=False)))
+    expected, found = model(batch), made.as_model(page)(batch)
+    np.testing.assert_array_equal(found["counts"], expected["counts"])
+    for row, other, count in zip(found["logits"], expected["logits"], expected["counts"]):
+        np.testing.assert_allclose(row[:count], other[:count], atol=1e-4)
+
+
+def test_its_beam_search_adds_up_all_ways_to_say_a_text():
+    random = np.random.default_rng(0)
+    for steps in (1, 4, 6):
+        each = random.dirichlet(np.ones(4) / 2, steps)
+        chances = collections.Counter()
+        for path in itertools.product(range(4), repeat=steps):
+            said = tuple(k for k, _ in itertools.groupby(path) if k != 3)
+            chances[said] += np.prod(each[range(steps), path])
+        ((best, _),) = chances.most_common(1)
+        assert onnx_query.beam_search(each, beam=1000) == best
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_writer(tmp_path, cell):
+    train = "Äh, how (are) you?\nFine 🙂, 漢字.\n" * 20
+    symbols = Characters(train)
+    model = perturbed(language_model.build(len(symbols), cell, units=8))
+    answers_as_served(model, symbols, tmp_path, ["how are", "", "漢x\n"])
+
+
+def test_a_writer_of_words(tmp_path):
+    symbols = Words(["good", "film", "the", "n't", "?", "is", "日"])
+    model = perturbed(language_model.build_for_words(len(symbols), "lstm", 8, 6))
+    texts = ["The film isn't good?", "", "A FILM the<br/>日日"]
+    answers_as_served(model, symbols, tmp_path, texts)
+
+
+def answers_as_served(model, symbols, folder, texts):
+    made = other_runtimes.writer(model, symbols)
+    page = written(made, folder, litert=True, examples=None)
+    on_a_phone = other_runtimes.read_litert(made, folder / "litert" / "model.tflite")
+    served = text_export.signatures(model, symbols, "good")
+    scored = served["serving_default"][0](tf.constant(texts))
+    how = {"length": 30, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "seed": 0}
+    expected = served["generate"][0](tf.constant(texts), **how)["texts"].numpy()
+    for runtime in (page, on_a_phone):
+        found = [runtime.losses(runtime.numbers(text), piece=4) for text in texts]
+        for row, each, count in zip(found, scored["log_probabilities"], scored["lengths"]):
+            np.testing.assert_allclose(-row, each[:count], atol=1e-4)
+        assert [runtime.written_on(x, 30, 0) for x in texts] == [x.decode() for x in expected]
+    found = page(texts)
+    np.testing.assert_allclose(found["perplexity"], scored["perplexity"], rtol=1e-4)
+    assert all(text.startswith(given) for text, given in zip(found["text"], texts))
+    drawn = {page.written_on("", 1, temperature=1.0, seed=seed) for seed in range(30)}
+    assert len(drawn) > 2
+    assert not (folder / "litert" / "model_int8.tflite").exists()
 
 
 def test_a_forecaster_with_quantiles(tmp_path):

@@ -98,13 +98,6 @@ def test_however_fast_a_recording_that_makes_a_step_makes_one():
     assert hear.paced_steps(hear.needed - 1, tf.constant([1.4])).numpy() == [0]
 
 
-def test_texts_have_no_model_for_other_runtimes(capsys):
-    for wish in ("--onnx", "--litert"):
-        with pytest.raises(SystemExit):
-            speech.arguments(["--strings", wish])
-        assert "--onnx and --litert are of single words" in capsys.readouterr().err
-
-
 def test_a_text_too_long_for_its_sound_is_refused():
     symbols = ctc.Symbols(["a", "b"], "")
     sound = recordings.Recording(np.zeros(600), "abba", "", "x.wav")

@@ -241,7 +241,7 @@ def test_wrong_options_are_refused(runs, tmp_path, capsys):
     for recipe, wrong, says in (
         (language_model, ["--backwards"], "give --tokens words"),
         (language_model, ["--dataset", "imdb", "--tokens", "characters"], "give --tokens words"),
-        (language_model, [*backwards, "--generate", "a"], "writes no texts"),
+        (language_model, [*backwards, "--generate", "a"], "makes an encoder"),
         (sentiment, ["--pretrained", str(tmp_path)], "has no encoder.keras"),
         (sentiment, ["--pretrained", *[forwards] * 3], "one folder or two"),
     ):

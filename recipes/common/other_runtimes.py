@@ -21,10 +21,15 @@ import tensorflow as tf
 from keras import ops
 
 import layers
+from layers.exchange import model_files
 from recipes.common import files, log_mel, sentiment_stream
+from recipes.common.characters import Characters
+from recipes.common.ctc import Symbols
+from recipes.common.text_export import state_sizes
+from recipes.common.words import RULES, Words
 from serving import onnx_query
 
-SCORES = "accuracy", "macro_f1", "mse", "mae"
+SCORES = "accuracy", "macro_f1", "mse", "mae", "nats", "error_rate"
 
 
 class Numeric(NamedTuple):
@@ -34,12 +39,14 @@ class Numeric(NamedTuple):
         build: Makes it.
         about: What stands in `about.json`.
         arrays: {file's name: its arrays}, for what is too much for that.
+        as_model: From the page's class to what the recipe's evaluation takes for its model.
         build_step: Makes the model that reads a sequence piece by piece, if it can be read so.
     """
 
     build: Callable[[], keras.Model]
     about: dict
     arrays: dict[str, dict[str, np.ndarray]]
+    as_model: Callable
     build_step: Callable[[], keras.Model] | None = None
 
 
@@ -63,7 +70,15 @@ def tagger(model: keras.Model, rules: list, tags: list[str]) -> Numeric:
         "longest": spelling.longest,
         "tags": tags,
     }
-    return Numeric(build, about, {})
+
+    def as_model(page):
+        def probabilities(words):
+            sentences = [[word.decode() for word in row if word] for row in words.numpy()]
+            return tf.constant(page.probabilities(sentences))
+
+        return probabilities
+
+    return Numeric(build, about, {}, as_model)
 
 
 def classifier(model: keras.Model, rules: list, labels: list[str], longest: int) -> Numeric:
@@ -97,7 +112,16 @@ def classifier(model: keras.Model, rules: list, labels: list[str], longest: int)
         network = keras.Model(known.output, model.output["network"])
         return keras.Model(numbers, {"network": network(numbers)}, name=model.name)
 
-    return Numeric(build, about, arrays, build_step)
+    return Numeric(build, about, arrays, ClassifierAsModel, build_step)
+
+
+class ClassifierAsModel(NamedTuple):
+    page: onnx_query.Classifier
+
+    def predict(self, texts: tf.data.Dataset, verbose: int = 0) -> dict[str, np.ndarray]:
+        batches = (batch.numpy() for batch in texts)
+        found = [self.page.scores([text.decode() for text in batch]) for batch in batches]
+        return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
 
 
 def forecaster(
@@ -107,25 +131,87 @@ def forecaster(
     about = {"task": "forecasting", "channels": channels, "example": example}
     numbers = {"mean": mean, "std": std, "levels": levels}
     about |= {name: np.array(x).tolist() for name, x in numbers.items()}
-    return Numeric(lambda: model, {**about, "lookback": model.input_shape[1]}, {})
+    about["lookback"] = model.input_shape[1]
+    return Numeric(lambda: model, about, {}, ForecasterAsModel)
+
+
+class ForecasterAsModel(NamedTuple):
+    page: onnx_query.Forecaster
+
+    def predict_on_batch(self, window: tf.Tensor) -> np.ndarray:
+        """The forecast that is the median, or what is nearest to it."""
+        found, levels = self.page.standardized(window.numpy()), self.page.levels
+        return found[:, np.abs(np.array(levels) - 0.5).argmin()] if levels else found
 
 
 def listener(model: keras.Model, words: list[str]) -> Numeric:
     """Of `recipes/speech.py`, for single words: from the power in each band on."""
     hear = model.get_layer("log_mel")
-    names = "rate", "window", "hop", "stack"
-    about = {"task": "listening", "words": words, "quiet": log_mel.QUIET}
-    about |= {name: getattr(hear, name) for name in names}
 
     def build():
-        energies = keras.Input((None, hear.size), name="energies")
-        mean, std = (np.tile(x.numpy(), hear.stack) for x in (hear.mean, hear.std))
-        heard = (energies - mean) / std
+        energies, heard = _standardized(hear)
         rest = keras.Model(hear.output, model.output)
         scores = rest([heard, ops.ones_like(heard[..., 0], dtype="bool")])
         return keras.Model(energies, {"scores": scores}, name=model.name)
 
-    return Numeric(build, about, {"bands.npz": {"weights": hear.bands_of_power().numpy()}})
+    def as_model(page):
+        return lambda given: tf.constant(page.scores(_recordings(given)))
+
+    about = {"task": "listening", "words": words, **_front_end(hear)}
+    return Numeric(build, about, _bands(hear), as_model)
+
+
+def transcriber(model: keras.Model, symbols: Symbols) -> Numeric:
+    """Of `recipes/speech.py`, for texts: from the power in each band on."""
+    hear = model.get_layer("log_mel")
+
+    def build():
+        energies, heard = _standardized(hear)
+        logits = model.get_layer("network")(heard)
+        return keras.Model(energies, {"logits": logits}, name=model.name)
+
+    def as_model(page):
+        def read(given):
+            found = [page.logits(samples) for samples in _recordings(given)]
+            counts = [len(x) for x in found]
+            found = [np.pad(x, [[0, max(counts) - len(x)], [0, 0]]) for x in found]
+            return {"logits": tf.constant(found), "counts": tf.constant(counts)}
+
+        return read
+
+    about = {"task": "transcription", **symbols._asdict(), **_front_end(hear)}
+    return Numeric(build, about, _bands(hear), as_model)
+
+
+def _front_end(hear):
+    names = "rate", "window", "hop", "stack"
+    return {"quiet": log_mel.QUIET, **{name: getattr(hear, name) for name in names}}
+
+
+def _bands(hear):
+    return {"bands.npz": {"weights": hear.bands_of_power().numpy()}}
+
+
+def _standardized(hear):
+    """(the model's input, what `hear` makes of it)."""
+    energies = keras.Input((None, hear.size), name="energies")
+    mean, std = (np.tile(x.numpy(), hear.stack) for x in (hear.mean, hear.std))
+    return energies, (energies - mean) / std
+
+
+def _recordings(given):
+    return [x[:n] for x, n in zip(given["samples"].numpy(), given["lengths"].numpy())]
+
+
+def writer(model: keras.Model, symbols: Characters | Words) -> Numeric:
+    """Of `recipes/language_model.py`: some characters or words more, and the states, go in."""
+    about = {"task": "writing", "start": symbols.start}
+    about["states"] = state_sizes(layers.streaming_model(model))
+    if isinstance(symbols, Words):
+        about |= {"rules": portable(RULES), "words": symbols.known, "longest": None}
+    else:
+        about["characters"] = symbols.known
+    return Numeric(lambda: layers.streaming_model(model), about, {}, lambda page: page)
 
 
 def write(
@@ -137,9 +223,9 @@ def write(
     """Writes what `args.onnx` and `args.litert` ask for into `args.output`, and prints its scores.
 
     Args:
-        score: Of what stands in for the model in the recipe's evaluation (`StandIn`), its scores.
+        score: Of what stands in for the model in the recipe's evaluation, its scores.
         examples: For LiteRT, makes some inputs, as the page's classes take them: what 8 bits are
-            spread over.
+            spread over. None: no file computes in 8 bits.
     """
     found = {}
     for place in WRITERS:
@@ -156,7 +242,7 @@ def write(
             WRITERS[place](made, beside, examples)
             beside.rename(folder)
         for path in sorted(folder.glob("model*")):
-            scores = score(StandIn(READERS[place](made, path)))
+            scores = score(made.as_model(READERS[place](made, path)))
             scores = {name: float(scores[name]) for name in SCORES if name in scores}
             found[f"{place}/{path.name}"] = {"bytes": path.stat().st_size, **scores}
     for name, scores in found.items():
@@ -166,46 +252,23 @@ def write(
         files.write_json(args.output / "other_runtimes.json", found)
 
 
-class StandIn:
-    """What answers by other means than the recipe's model, to its evaluation as if it were that."""
-
-    def __init__(self, page):
-        self.page = page
-
-    def __call__(self, given):
-        """A tagger's probabilities, or a listener's scores."""
-        if isinstance(given, dict):
-            heard = zip(given["samples"].numpy(), given["lengths"].numpy())
-            return tf.constant(self.page.scores([samples[:length] for samples, length in heard]))
-        sentences = [[word.decode() for word in row if word] for row in given.numpy()]
-        return tf.constant(self.page.probabilities(sentences))
-
-    def predict(self, texts: tf.data.Dataset, verbose: int = 0) -> dict[str, np.ndarray]:
-        """A classifier's outputs."""
-        batches = (batch.numpy() for batch in texts)
-        found = [self.page.scores([text.decode() for text in batch]) for batch in batches]
-        return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
-
-    def predict_on_batch(self, window: tf.Tensor) -> np.ndarray:
-        """The forecast that is the median, or what is nearest to it."""
-        found, levels = self.page.standardized(window.numpy()), self.page.levels
-        return found[:, np.abs(np.array(levels) - 0.5).argmin()] if levels else found
-
-
-def write_onnx(made: Numeric, folder: Path, examples: Callable) -> None:
+def write_onnx(made: Numeric, folder: Path, examples: Callable | None) -> None:
     if made.build_step:
         layers.export_onnx(made.build_step(), folder / "stream.onnx")
     layers.export_onnx(made.build(), folder / "model.onnx")
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     small = folder / "model_int8.onnx"
-    quantize_dynamic(folder / "model.onnx", small, weight_type=QuantType.QInt8)
+    with model_files.quiet():
+        quantize_dynamic(folder / "model.onnx", small, weight_type=QuantType.QInt8)
 
 
-def write_litert(made: Numeric, folder: Path, examples: Callable) -> None:
+def write_litert(made: Numeric, folder: Path, examples: Callable | None) -> None:
     model = made.build()
     layers.export_litert(model, folder / "model.tflite")
     layers.export_litert(model, folder / "model_dynamic.tflite", quantize="dynamic")
+    if examples is None:
+        return
     task = onnx_query.TASKS[made.about["task"]](made.about, None, folder)
     inputs = task.inputs(examples()) if hasattr(task, "inputs") else {"window": examples()}
     small = folder / "model_int8.tflite"

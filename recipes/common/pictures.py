@@ -222,6 +222,29 @@ def cells(path: Path, table: list[dict], title: str) -> None:
     _save(figure, path)
 
 
+def which_cell(path: Path, found: dict[str, dict]) -> None:
+    """What each cell scores on each task, a dot for each seed of `recipes/which_cell.py`."""
+    tasks = [*dict.fromkeys(name.split("/")[0] for name in found)]
+    cells = [*dict.fromkeys(name.split("/")[1] for name in found)]
+    colours = {"one way": "C0", "both ways": "C1"}
+    figure, axes = plt.subplots(1, len(tasks), figsize=(1 + 3.5 * len(tasks), 4), sharey=True)
+    for axis, task in zip(np.atleast_1d(axes), tasks):
+        for name, row in found.items():
+            of, cell, how = name.split("/")
+            if of == task:
+                place = np.full(len(row["test"]), cells.index(cell) + 0.2 * (how == "both ways"))
+                axis.plot(row["test"], place, "o", color=colours[how], alpha=0.7)
+        better = "accuracy" if task in ("tagging", "sentiment") else "loss, less is better"
+        axis.set(title=task, xlabel=better)
+        axis.grid(axis="y", alpha=0.3)
+    first = np.atleast_1d(axes)[0]
+    first.set_yticks(range(len(cells)), [cell.replace("_", " ") for cell in cells])
+    first.invert_yaxis()
+    handles = [plt.Line2D([], [], marker="o", ls="", color=c, label=n) for n, c in colours.items()]
+    figure.legend(handles=handles, loc="outside upper right", ncols=2)
+    _save(figure, path)
+
+
 def gradient_flow(path: Path, found: dict) -> None:
     """One page: how far gradients reach, what is learned, what clipping does, the gates.
 
