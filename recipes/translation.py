@@ -39,6 +39,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--test", **file, dest="test_data", help=drawn)
     add("--encoding", help="of the files; default: UTF-8")
     add("--pieces", type=command_line.positive, default=6000, help="of words; default: 6000")
+    command_line.add_runtimes(parser)
     args = command_line.parse(parser, argv)
     for option, files in (
         ("--data", args.data),
@@ -66,6 +67,7 @@ from keras import ops
 
 import layers
 from recipes.common import (
+    other_runtimes,
     parallel_texts,
     pictures,
     publishing,
@@ -264,6 +266,11 @@ def main(args: argparse.Namespace) -> None:
     translation_scores.show(test)
     version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)
     print(f"Exported to {version}; pictures and metrics are in {args.output}.")
+
+    def score(write):
+        return translation_scores.score(translate(write, sources), true)
+
+    other_runtimes.write(args, other_runtimes.translator(translator), score)
 
 
 if __name__ == "__main__":

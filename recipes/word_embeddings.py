@@ -47,6 +47,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     three = {"nargs": 3, "action": "append", "metavar": ("KING", "MAN", "WOMAN")}
     add("--analogy", **three, help="a question: KING − MAN + WOMAN; may be repeated")
     add("--words", nargs="+", metavar="WORD", help="whose neighbours are printed and drawn")
+    command_line.add_runtimes(parser)
     args = command_line.parse(parser, argv)
     if args.data and args.dataset != "data":
         parser.error("--text and --dataset exclude each other")
@@ -63,6 +64,7 @@ from sklearn.manifold import TSNE
 
 from recipes.common import (
     analogy_questions,
+    other_runtimes,
     pictures,
     prepared_data,
     publishing,
@@ -330,6 +332,12 @@ def main(args: argparse.Namespace) -> None:
     served = word_search.signatures(answers)
     version = publishing.publish(answers, args.saved_models / args.recipe, served, args.keep)
     print(f"Exported to {version}; vectors, pictures and metrics are in {args.output}.")
+
+    def score(page):
+        found = page.vectors(np.arange(len(corpus.words)))
+        return analogy_questions.evaluate(corpus.words, found, questions)
+
+    other_runtimes.write(args, other_runtimes.neighbours(corpus.words, vectors), score)
 
 
 if __name__ == "__main__":

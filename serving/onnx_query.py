@@ -5,6 +5,8 @@
     python serving/onnx_query.py runs/forecasting/…/onnx window.csv
     python serving/onnx_query.py runs/speech/…/onnx seven.wav
     python serving/onnx_query.py runs/language_model/…/onnx "ROMEO:"
+    python serving/onnx_query.py runs/translation/…/onnx "Ein Hund läuft."
+    python serving/onnx_query.py runs/word_embeddings/…/onnx king "king man woman"
 
 The model there takes numbers. `about.json` beside it says how numbers are made of text, and what
 the numbers mean that come out; this page does it, and its answers are the SavedModel's.
@@ -29,9 +31,9 @@ class Reader:
     def __init__(self, about: dict):
         # In TensorFlow's expressions, \b is of ASCII.
         self.rules = [(re.compile(p, re.ASCII), by) for p, by in about["rules"]]
-        self.words = {word: n for n, word in enumerate(about["words"], UNKNOWN + 1)}
+        self.words = {word: n for n, word in enumerate(about.get("words", ()), UNKNOWN + 1)}
         self.letters = {one: n for n, one in enumerate(about.get("letters", ()), UNKNOWN + 1)}
-        self.longest = about["longest"]
+        self.longest = about.get("longest")
 
     def split(self, text: str) -> list[str]:
         for pattern, replacement in self.rules:
@@ -290,6 +292,118 @@ class Writer:
         return {"perplexity": perplexities, "text": [self.written_on(x) for x in texts]}
 
 
+class Translator:
+    """Sentences to sentences, by a beam search."""
+
+    SPACE = "▁"  # before each word
+    MORE = 20  # pieces that a translation may have beyond twice the sentence's
+
+    def __init__(self, about: dict, run: Callable, folder: Path):
+        self.split, self.run, self.about = Reader(about).split, run, about
+        self.pieces, self.scores, self.end = (about[name] for name in ("pieces", "scores", "end"))
+        self.number = {piece: n for n, piece in enumerate(self.pieces) if n > self.end}
+        self.longest = max(map(len, self.number))
+
+    def numbers(self, text: str) -> list[int]:
+        return [k for word in self.split(text) for k in self.cut(self.SPACE + word)]
+
+    def cut(self, word: str) -> list[int]:
+        """The numbers of the pieces whose scores have the greatest sum."""
+        best = [(0.0, 0, 0)]  # up to each letter: the sum, where the last piece begins, its number
+        for end in range(1, len(word) + 1):
+            ways = []
+            for start in range(end - 1, max(0, end - self.longest) - 1, -1):
+                number = self.number.get(word[start:end], UNKNOWN if start == end - 1 else None)
+                if number is not None:
+                    ways.append((best[start][0] + self.scores[number], start, number))
+            best.append(max(ways, key=lambda way: way[0]))
+        found, end = [], len(word)
+        while end:
+            _, end, number = best[end]
+            if not (number == UNKNOWN and found and found[-1] == UNKNOWN):  # a run of them is one
+                found.append(number)
+        return found[::-1]
+
+    def step(self, tokens: list[int], states: dict, memory: dict) -> tuple[np.ndarray, dict]:
+        """(rows, pieces): log-probabilities of what comes next; the new states."""
+        memory = {name: np.repeat(x, len(tokens), axis=0) for name, x in memory.items()}
+        before = {"before": np.array(tokens, "int32")[:, None]}
+        found = self.run({**before, **memory, **states}, "decoder")
+        logits = found["logits"][:, 0].copy()
+        logits[:, [PADDING, UNKNOWN]] = -np.inf
+        with np.errstate(divide="ignore"):
+            return np.log(softmax(logits)), {name: found[f"new_{name}"] for name in states}
+
+    def search(self, numbers: list[int]) -> list[int]:
+        """The most probable translation, the short ones' advantage taken off (Wu et al. 2016)."""
+        width, most = self.about["width"], 2 * (len(numbers) + 1) + self.MORE
+        memory = self.run({"source": np.array([[*numbers, self.end]], "int32")}, "encoder")
+        states = {name: memory.pop(name) for name in [*memory] if name.startswith("state")}
+
+        def penalty(count):
+            return ((5 + count) / 6) ** self.about["penalty"]
+
+        each, states = self.step([self.end], states, memory)
+        kept, ended = [(0.0, [])], (-np.inf, [])
+        for count in range(1, most + 1):
+            sums = each + np.array([log_p for log_p, _ in kept])[:, None]
+            order = np.argsort(-sums, axis=None, kind="stable")[: 2 * width]
+            ways = [(sums[at], *at) for at in zip(*np.unravel_index(order, sums.shape))]
+            for log_p, row, piece in ways:
+                if piece == self.end and log_p / penalty(count) > ended[0]:
+                    ended = log_p / penalty(count), kept[row][1]
+            ways = [way for way in ways if way[2] != self.end and way[0] > -np.inf][:width]
+            kept = [(log_p, [*kept[row][1], int(piece)]) for log_p, row, piece in ways]
+            if not kept or kept[0][0] / penalty(most) <= ended[0]:
+                break
+            rows = [row for _, row, _ in ways]
+            states = {name: x[rows] for name, x in states.items()}
+            each, states = self.step([one[-1] for _, one in kept], states, memory)
+        return ended[1] if ended[0] > -np.inf else kept[0][1]
+
+    def __call__(self, texts: list[str]) -> dict[str, list]:
+        found = ["".join(self.pieces[k] for k in self.search(self.numbers(x))) for x in texts]
+        return {"translations": [text.replace(self.SPACE, " ").strip() for text in found]}
+
+
+class Neighbours:
+    """Words to those that are most like them; three words to what is like the first − second +
+    third."""
+
+    ANSWERS = 10
+
+    def __init__(self, about: dict, run: Callable, folder: Path):
+        self.run, self.words, self.frequent = run, about["words"], about["frequent"]
+        self.number = {word: n for n, word in enumerate(self.words)}
+
+    def vectors(self, numbers: np.ndarray) -> np.ndarray:
+        return self.run({"numbers": np.asarray(numbers, "int32")})["vectors"]
+
+    def __call__(self, texts: list[str]) -> dict[str, list]:
+        units = unit(self.vectors(np.arange(min(self.frequent, len(self.words)))))
+        found = {"answers": [], "similarities": []}
+        for text in texts:
+            words = text.lower().split()
+            unknown = [word for word in words if word not in self.number]
+            if unknown or len(words) not in (1, 3):
+                raise SystemExit(f"“{text}”: give one word, or three; not known: {unknown}")
+            numbers = np.array([self.number[word] for word in words])
+            asked = unit(self.vectors(numbers))
+            wanted = asked[0] if len(words) == 1 else asked[0] - asked[1] + asked[2]
+            cosines = units @ unit(wanted)
+            cosines[numbers[numbers < len(cosines)]] = -np.inf
+            best = np.argsort(-cosines, kind="stable")[: self.ANSWERS]
+            best = best[cosines[best] > -np.inf]
+            found["answers"].append([self.words[k] for k in best])
+            found["similarities"].append(cosines[best].tolist())
+        return found
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """At length one; zeros stay."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)
+
+
 def softmax(scores: np.ndarray) -> np.ndarray:
     each = np.exp(scores - scores.max(1, keepdims=True))
     return each / each.sum(1, keepdims=True)
@@ -302,22 +416,30 @@ TASKS = {
     "listening": Listener,
     "transcription": Transcriber,
     "writing": Writer,
+    "translation": Translator,
+    "vectors": Neighbours,
 }
 
 
-def load(folder: Path, model: str = "model.onnx"):
-    """The task's class for what is in `folder`, answering by onnxruntime."""
+def load(folder: Path, kind: str = ""):
+    """The task's class for what is in `folder`, answering by onnxruntime.
+
+    Args:
+        kind: "_int8" for the files in 8 bits.
+    """
     import onnxruntime
 
-    if not (folder / model).is_file():
-        raise SystemExit(f"There is no {folder / model}; a recipe writes one with --onnx.")
-    session = onnxruntime.InferenceSession(folder / model, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
+    if not (folder / "about.json").is_file():
+        raise SystemExit(f"There is no {folder / 'about.json'}; a recipe writes one with --onnx.")
+    about, sessions = json.loads((folder / "about.json").read_text("utf-8")), {}
+    for name in about.get("models", ["model"]):
+        path = folder / f"{name}{kind}.onnx"
+        sessions[name] = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
-    def run(inputs):
-        return dict(zip(names, session.run(names, inputs)))
+    def run(inputs, model="model"):
+        names = [output.name for output in sessions[model].get_outputs()]
+        return dict(zip(names, sessions[model].run(names, inputs)))
 
-    about = json.loads((folder / "about.json").read_text("utf-8"))
     return TASKS[about["task"]](about, run, folder)
 
 
@@ -329,9 +451,9 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path, help="what --onnx wrote")
     parser.add_argument("inputs", nargs="+", help="texts, CSV files or recordings")
-    parser.add_argument("--model", default="model.onnx", help="or model_int8.onnx")
+    parser.add_argument("--int8", action="store_true", help="ask the model in 8 bits")
     args = parser.parse_args()
-    text.show(args.inputs, load(args.folder, args.model)(args.inputs))
+    text.show(args.inputs, load(args.folder, "_int8" if args.int8 else "")(args.inputs))
 
 
 if __name__ == "__main__":

@@ -18,10 +18,20 @@ import tensorflow as tf
 from conftest import REPOSITORY
 from drawn_models import perturbed
 
-from recipes import forecasting, language_model, pos_tagging, sentiment, speech
-from recipes.common import ctc, other_runtimes, recordings, speech_export, text_export, words
+from recipes import forecasting, language_model, pos_tagging, sentiment, speech, translation
+from recipes.common import (
+    ctc,
+    other_runtimes,
+    recordings,
+    speech_export,
+    subwords,
+    text_export,
+    translation_export,
+    word_search,
+    words,
+)
 from recipes.common.characters import Characters
-from recipes.common.samples import grammar, reviews
+from recipes.common.samples import grammar, number_words, reviews
 from recipes.common.words import Words
 from serving import onnx_query
 
@@ -95,7 +105,7 @@ def test_a_classifier_and_its_ngrams(tmp_path, monkeypatch):
     model = perturbed(sentiment.build(train, "gru", 8))
     made = other_runtimes.classifier(model, words.RULES, sentiment.LABELS, 12)
     page = written(made, tmp_path, litert=True, examples=train[0][:20])
-    on_a_phone = other_runtimes.read_litert(made, tmp_path / "litert" / "model.tflite")
+    on_a_phone = other_runtimes.read_litert(made, tmp_path / "litert")
     served = sentiment.signatures(model)["serving_default"][0]
     expected = decoded(served(tf.constant(TEXTS)))
     for found in (page(TEXTS), on_a_phone(TEXTS)):
@@ -152,7 +162,7 @@ def test_a_listener(tmp_path):
     sounds = [np.round(one.samples * 2**15).astype("<i2") for one in data[::13]]
     sounds += [np.zeros(0, "<i2"), sounds[0][:200]]  # less than a step needs
     paths = wav_files(tmp_path, sounds)
-    on_a_phone = other_runtimes.read_litert(made, tmp_path / "litert" / "model.tflite")
+    on_a_phone = other_runtimes.read_litert(made, tmp_path / "litert")
     signatures = speech_export.word_signatures(model, words, data[0].samples, speech.RATE)
     recognize, specs, _ = signatures["serving_default"]
     recognize = tf.function(recognize, [*specs.values()])
@@ -179,7 +189,7 @@ def test_a_transcriber(tmp_path):
     made = other_runtimes.transcriber(model, symbols)
     examples = [np.resize(one.samples, speech.RATE) for one in data[:10]]
     page = written(made, tmp_path, litert=True, examples=examples)
-    on_a_phone = other_runtimes.read_litert(made, tmp_path / "litert" / "model.tflite")
+    on_a_phone = other_runtimes.read_litert(made, tmp_path / "litert")
     sounds = [np.round(one.samples * 2**15).astype("<i2") for one in data[::13]]
     sounds += [np.concatenate(sounds[:3]), np.zeros(0, "<i2")]
     served = speech_export.text_signatures(model, symbols, data[0].samples, speech.RATE)
@@ -227,7 +237,7 @@ def test_a_writer_of_words(tmp_path):
 def answers_as_served(model, symbols, folder, texts):
     made = other_runtimes.writer(model, symbols)
     page = written(made, folder, litert=True, examples=None)
-    on_a_phone = other_runtimes.read_litert(made, folder / "litert" / "model.tflite")
+    on_a_phone = other_runtimes.read_litert(made, folder / "litert")
     served = text_export.signatures(model, symbols, "good")
     scored = served["serving_default"][0](tf.constant(texts))
     how = {"length": 30, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "seed": 0}
@@ -243,6 +253,57 @@ def answers_as_served(model, symbols, folder, texts):
     drawn = {page.written_on("", 1, temperature=1.0, seed=seed) for seed in range(30)}
     assert len(drawn) > 2
     assert not (folder / "litert" / "model_int8.tflite").exists()
+
+
+def test_neighbours_and_analogies(tmp_path):
+    known = ["king", "man", "woman", "queen", "日", "cat", "dog"]
+    vectors = np.random.default_rng(0).normal(size=(7, 5)).astype("float32")
+    page = written(
+        made := other_runtimes.neighbours(known, vectors), tmp_path, litert=True, examples=None
+    )
+    on_a_phone = other_runtimes.read_litert(made, tmp_path / "litert")
+    served = word_search.Answers(known, vectors, None)
+    for runtime in (page, on_a_phone):
+        np.testing.assert_array_equal(runtime.vectors(np.arange(7)), vectors)
+        found = runtime(["King", "king man woman", "日"])
+        for k, expected in (
+            (0, decoded(served.neighbours(tf.constant(["king"])))),
+            (1, decoded(served.analogies(tf.constant([["king", "man", "woman"]])))),
+        ):
+            answers = expected["similar" if k == 0 else "answers"][0]
+            assert found["answers"][k] == [x for x in answers if x]
+            size = len(found["answers"][k])
+            similarities = expected["similarities"][0, :size]
+            np.testing.assert_allclose(found["similarities"][k], similarities, atol=1e-5)
+    with pytest.raises(SystemExit, match=r"one word, or three; not known: \['bird'\]"):
+        page(["bird"])
+
+
+def test_a_translator(tmp_path):
+    pairs = [(f"{a} é 🙂", b) for a, b in number_words.pairs(300, "0")]
+    known = subwords.Subwords(subwords.learn([x for pair in pairs for x in pair], 90))
+    model, halves = translation.build(known, "gru", 8, 6)
+    perturbed(model)
+    made = other_runtimes.translator(halves)
+    page = written(made, tmp_path, litert=True, examples=None)
+    on_a_phone = other_runtimes.read_litert(made, tmp_path / "litert")
+    texts = [*TEXTS[:4], *(sentence for sentence, _ in pairs[:4]), "no\x01thing日日 日five"]
+    numbers = known.numbers(tf.constant(texts)).to_list()
+    assert [page.numbers(text) for text in texts] == numbers
+    served = tf.function(
+        translation_export.signatures(halves, texts[0])["serving_default"][0],
+        [tf.TensorSpec([None], tf.string)],
+        autograph=False,
+    )
+    # One by one: how long a search goes on depends on the longest of a batch.
+    alone = [served(tf.constant([text]))["translations"] for text in texts]
+    expected = [one.numpy()[0].decode() for one in alone]
+    assert page(texts)["translations"] == expected and len({*expected}) > 3
+    assert on_a_phone(texts[-2:])["translations"] == expected[-2:]
+    names = {path.name for path in (tmp_path / "onnx").iterdir()}
+    assert names > {"encoder_int8.onnx", "decoder_int8.onnx"}
+    write = made.as_model(onnx_query.load(tmp_path / "onnx", "_int8"))
+    assert len(translation.translate(write, texts[:3])) == 3
 
 
 def test_a_forecaster_with_quantiles(tmp_path):

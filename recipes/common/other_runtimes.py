@@ -22,28 +22,30 @@ from keras import ops
 
 import layers
 from layers.exchange import model_files
-from recipes.common import files, log_mel, sentiment_stream
+from recipes.common import files, log_mel, sentiment_stream, subwords, word_search
 from recipes.common.characters import Characters
 from recipes.common.ctc import Symbols
+from recipes.common.subwords import END
 from recipes.common.text_export import state_sizes
+from recipes.common.translation_export import PENALTY, WIDTH, Translator
 from recipes.common.words import RULES, Words
 from serving import onnx_query
 
-SCORES = "accuracy", "macro_f1", "mse", "mae", "nats", "error_rate"
+SCORES = "accuracy", "macro_f1", "mse", "mae", "nats", "error_rate", "bleu", "exact"
 
 
 class Numeric(NamedTuple):
     """A model that takes numbers.
 
     Attributes:
-        build: Makes it.
+        build: Makes it; or several, in a dict, that `about["models"]` names.
         about: What stands in `about.json`.
         arrays: {file's name: its arrays}, for what is too much for that.
         as_model: From the page's class to what the recipe's evaluation takes for its model.
         build_step: Makes the model that reads a sequence piece by piece, if it can be read so.
     """
 
-    build: Callable[[], keras.Model]
+    build: Callable[[], keras.Model | dict[str, keras.Model]]
     about: dict
     arrays: dict[str, dict[str, np.ndarray]]
     as_model: Callable
@@ -208,10 +210,65 @@ def writer(model: keras.Model, symbols: Characters | Words) -> Numeric:
     about = {"task": "writing", "start": symbols.start}
     about["states"] = state_sizes(layers.streaming_model(model))
     if isinstance(symbols, Words):
-        about |= {"rules": portable(RULES), "words": symbols.known, "longest": None}
+        about |= {"rules": portable(RULES), "words": symbols.known}
     else:
         about["characters"] = symbols.known
     return Numeric(lambda: layers.streaming_model(model), about, {}, lambda page: page)
+
+
+def neighbours(words: list[str], vectors: np.ndarray) -> Numeric:
+    """Of `recipes/word_embeddings.py`: the numbers of words, from 0, to their vectors."""
+
+    def build():
+        numbers = keras.Input((), dtype="int32", name="numbers")
+        given = keras.initializers.Constant(vectors)
+        found = keras.layers.Embedding(*vectors.shape, given, name="vectors")(numbers)
+        return keras.Model(numbers, {"vectors": found}, name="word_embeddings")
+
+    about = {"task": "vectors", "words": words, "frequent": word_search.FREQUENT}
+    return Numeric(build, about, {}, lambda page: page)
+
+
+def translator(halves: Translator) -> Numeric:
+    """Of `recipes/translation.py`: two models, what reads a sentence and a step of what writes."""
+    known = halves.subwords
+    inputs = halves.encoder.outputs
+    memory = [f"memory_{k}" for k in range(3)]
+    states = [f"state_{k}" for k in range(len(inputs) - 3)]
+
+    def build():
+        read = keras.Input((None,), dtype="int32", name="source")
+        encoded = dict(zip([*memory, *states], halves.encoder(read)))
+        before = keras.Input((None,), dtype="int32", name="before")
+        given = [
+            keras.Input(x.shape[1:], dtype=x.dtype, name=name)
+            for name, x in zip([*memory, *states], inputs)
+        ]
+        written = halves.decoder([before, *given])
+        named = dict(zip(["logits", *states], written))
+        return {
+            "encoder": keras.Model(read, encoded, name="encoder"),
+            "decoder": keras.Model([before, *given], named, name="decoder"),
+        }
+
+    def as_model(page):
+        def write(sentences):
+            found = page([sentence.decode() for sentence in sentences.numpy()])
+            return {name: tf.constant(x) for name, x in found.items()}
+
+        return write
+
+    about = {
+        "task": "translation",
+        "models": ["encoder", "decoder"],
+        "rules": portable([(subwords.BETWEEN, " ")]),
+        "pieces": [x.decode() for x in known.pieces.numpy()],
+        "scores": known.scores.numpy().tolist(),
+        "end": END,
+        "width": WIDTH,
+        "penalty": PENALTY,
+    }
+    return Numeric(build, about, {}, as_model)
 
 
 def write(
@@ -241,10 +298,15 @@ def write(
                 np.savez(beside / name, **arrays)
             WRITERS[place](made, beside, examples)
             beside.rename(folder)
-        for path in sorted(folder.glob("model*")):
-            scores = score(made.as_model(READERS[place](made, path)))
-            scores = {name: float(scores[name]) for name in SCORES if name in scores}
-            found[f"{place}/{path.name}"] = {"bytes": path.stat().st_size, **scores}
+        names = made.about.get("models", ["model"])
+        for kind in KINDS[place]:
+            paths = [folder / f"{name}{kind}.{place.replace('litert', 'tflite')}" for name in names]
+            if not all(path.exists() for path in paths):
+                continue
+            scores = score(made.as_model(READERS[place](made, folder, kind)))
+            scores = {name: float(scores[name]) for name in SCORES if scores.get(name) is not None}
+            size = sum(path.stat().st_size for path in paths)
+            found[f"{place}/{' + '.join(x.name for x in paths)}"] = {"bytes": size, **scores}
     for name, scores in found.items():
         each = [f"{what} {x:.4f}" for what, x in scores.items() if what != "bytes"]
         print(f"  {name:24} {scores['bytes'] / 1e6:7.2f} MB  {'  '.join(each)}")
@@ -252,21 +314,26 @@ def write(
         files.write_json(args.output / "other_runtimes.json", found)
 
 
+def by_name(built: keras.Model | dict[str, keras.Model]) -> dict[str, keras.Model]:
+    return built if isinstance(built, dict) else {"model": built}
+
+
 def write_onnx(made: Numeric, folder: Path, examples: Callable | None) -> None:
-    if made.build_step:
-        layers.export_onnx(made.build_step(), folder / "stream.onnx")
-    layers.export_onnx(made.build(), folder / "model.onnx")
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    small = folder / "model_int8.onnx"
-    with model_files.quiet():
-        quantize_dynamic(folder / "model.onnx", small, weight_type=QuantType.QInt8)
+    if made.build_step:
+        layers.export_onnx(made.build_step(), folder / "stream.onnx")
+    for name, model in by_name(made.build()).items():
+        whole, small = folder / f"{name}.onnx", folder / f"{name}_int8.onnx"
+        layers.export_onnx(model, whole)
+        with model_files.quiet():
+            quantize_dynamic(whole, small, weight_type=QuantType.QInt8)
 
 
 def write_litert(made: Numeric, folder: Path, examples: Callable | None) -> None:
-    model = made.build()
-    layers.export_litert(model, folder / "model.tflite")
-    layers.export_litert(model, folder / "model_dynamic.tflite", quantize="dynamic")
+    for name, model in by_name(made.build()).items():
+        layers.export_litert(model, folder / f"{name}.tflite")
+        layers.export_litert(model, folder / f"{name}_dynamic.tflite", quantize="dynamic")
     if examples is None:
         return
     task = onnx_query.TASKS[made.about["task"]](made.about, None, folder)
@@ -278,25 +345,31 @@ def write_litert(made: Numeric, folder: Path, examples: Callable | None) -> None
         print(f"  {small.name} is left out: {error}")
 
 
-def read_litert(made: Numeric, path: Path):
+def read_onnx(made: Numeric, folder: Path, kind: str = ""):
+    return onnx_query.load(folder, kind)
+
+
+def read_litert(made: Numeric, folder: Path, kind: str = ""):
     """As `onnx_query.load`, answering by LiteRT, a row at a time."""
     from ai_edge_litert.interpreter import Interpreter
 
-    answer = Interpreter(str(path)).get_signature_runner()
+    answers = {
+        name: Interpreter(str(folder / f"{name}{kind}.tflite")).get_signature_runner()
+        for name in made.about.get("models", ["model"])
+    }
 
-    def run(inputs):
+    def run(inputs, model="model"):
         rows = range(len(next(iter(inputs.values()))))
+        answer = answers[model]
         found = [answer(**{n: x[i : i + 1] for n, x in inputs.items()}) for i in rows]
         return {name: np.concatenate([row[name] for row in found]) for name in found[0]}
 
-    return onnx_query.TASKS[made.about["task"]](made.about, run, path.parent)
+    return onnx_query.TASKS[made.about["task"]](made.about, run, folder)
 
 
 WRITERS = {"onnx": write_onnx, "litert": write_litert}
-READERS = {
-    "onnx": lambda made, path: onnx_query.load(path.parent, path.name),
-    "litert": read_litert,
-}
+READERS = {"onnx": read_onnx, "litert": read_litert}
+KINDS = {"onnx": ("", "_int8"), "litert": ("", "_dynamic", "_int8")}
 
 
 # --- Rules of RE2, which TensorFlow has, in what every language's expressions have ---------------
@@ -329,7 +402,7 @@ def _portable(pattern):
 @cache
 def ranges(unicode_class: str) -> str:
     """Such as "a-zß-ö", the characters of the class, as TensorFlow sees them."""
-    points = np.array([n for n in range(32, 0x110000) if not 0xD800 <= n < 0xE000], "int32")
+    points = np.array([n for n in range(0x110000) if not 0xD800 <= n < 0xE000], "int32")
     found = tf.strings.regex_full_match(
         tf.strings.unicode_encode(points[:, None], "UTF-8"), unicode_class
     )

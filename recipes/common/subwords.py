@@ -17,6 +17,7 @@ import sentencepiece
 import tensorflow as tf
 
 PAD, UNKNOWN, END = 0, 1, 2  # END begins a sentence, too
+BETWEEN = r"[\s\p{Z}\p{Cc}]+"  # words: spaces, and what can't be seen
 SPACE = "▁"  # SentencePiece's, before each word
 NO_PIECE = "\n"  # what is in none
 BEST = 16  # cuts of a word that are drawn from,
@@ -25,9 +26,9 @@ UNKNOWN_PENALTY = 10.0  # as in SentencePiece: below the least probable piece
 
 
 def split(texts: tf.Tensor) -> tf.RaggedTensor:
-    """(batch,) texts to a ragged (batch, words), between spaces and what can't be seen."""
+    """(batch,) texts to a ragged (batch, words)."""
     texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")  # mends what is none
-    return tf.strings.split(tf.strings.regex_replace(texts, r"[\s\p{Z}\p{Cc}]+", " "))
+    return tf.strings.split(tf.strings.regex_replace(texts, BETWEEN, " "))
 
 
 def spaced(texts: list[str]) -> list[str]:
