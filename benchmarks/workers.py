@@ -5,7 +5,8 @@
     python benchmarks/workers.py --predict        # on paper, to 64 workers, from what was measured
 
 Each recipe trains two epochs, by turns alone and with two workers, every process held to a core
-(taskset). The second epoch counts, that compiles nothing; its validation is part of it.
+(taskset). The second epoch counts, that compiles nothing; its validation is part of it. Once it is
+kept, the run is ended.
 
 On paper, N workers take per step, of gradients of G bytes, on a network of B bytes a second and
 a delay of L:
@@ -21,10 +22,13 @@ between two processes here counts as c. The last term is a ring's: each worker s
 import argparse
 import json
 import os
+import re
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
@@ -45,9 +49,26 @@ def seconds(recipe: str, workers: int, steps: int, folder: Path) -> tuple[float,
     command += [str(REPOSITORY / "recipes" / f"{recipe}.py"), "--epochs", "2", "--restart"]
     command += ["--steps", str(steps), "--output", str(output), "--workers", str(workers)]
     one = {name: "1" for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")}
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **one})
-    epochs = json.loads((output / "checkpoints/history.json").read_text())["epochs"]
-    return epochs[1]["seconds"], json.loads((output / "metrics.json").read_text())["parameters"]
+    history, log = output / "checkpoints/history.json", folder / f"{output.name}.log"
+    history.unlink(missing_ok=True)
+    with log.open("w") as out:
+        run = subprocess.Popen(
+            command, stdout=out, start_new_session=True, env={**os.environ, **one}
+        )
+        try:
+            while not (epochs := kept(history))[1:]:
+                if run.poll() is not None:
+                    raise SystemExit(f"{recipe}.py ended early:\n{log.read_text()[-2000:]}")
+                time.sleep(1)
+        finally:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+    (parameters,) = re.findall(r"Trainable params:.*?([\d,]{3,})", log.read_text())[:1]
+    return epochs[1]["seconds"], int(parameters.replace(",", ""))
+
+
+def kept(history: Path) -> list[dict]:
+    return json.loads(history.read_text())["epochs"] if history.exists() else []
 
 
 def measure(recipe: str, steps: int, rounds: int) -> dict:
@@ -55,9 +76,9 @@ def measure(recipe: str, steps: int, rounds: int) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(rounds):
             for workers, times in found.items():
-                time, parameters = seconds(recipe, workers, steps, Path(folder))
-                times.append(time)
-                print(f"{recipe}, {workers}: {time:.1f} s for {steps} steps", flush=True)
+                taken, parameters = seconds(recipe, workers, steps, Path(folder))
+                times.append(taken)
+                print(f"{recipe}, {workers}: {taken:.1f} s for {steps} steps", flush=True)
     one, two = (statistics.median(times) / steps for times in found.values())
     return {"one": one, "two": two, "gain": one / two, "gradient_bytes": 4 * parameters}
 

@@ -46,7 +46,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--split", choices=("speakers", "shared"), help="who is tested on is heard in training, "
         "too (shared), or not; default: speakers")  # fmt: skip
     add("--test-speaker", metavar="NAME", help="default: the last one")
-    add("--units", type=command_line.positive, default=128, help="default: 128; 24 for a phone")
+    add("--units", type=command_line.positive, default=128, help="default: 128; 22 for a phone")
     command_line.add_runtimes(parser)
     args = command_line.parse(parser, argv)
     table = args.data and args.data.is_file()
