@@ -280,8 +280,8 @@ def learned(task: Task, name: str, both: bool, args: argparse.Namespace) -> dict
         keep = keras.callbacks.EarlyStopping(**best, restore_best_weights=True)
         calls = [paced, keep, keras.callbacks.TerminateOnNaN()]
         how = {"epochs": epochs, "callbacks": calls, "verbose": 0, "shuffle": False}
-        made = model.fit(train, validation_data=validation, **how)
-        found = [x for x in made.history.get(best["monitor"], []) if math.isfinite(x)]
+        trained = model.fit(train, validation_data=validation, **how)
+        found = [x for x in trained.history.get(best["monitor"], []) if math.isfinite(x)]
         found = better(found) if paced.done == epochs * len(train) and found else worst
         return found, round(paced.seconds, 2)
 
