@@ -29,10 +29,9 @@ import exports
 import numpy as np
 from timing import machine
 
+from serving.web.build import RUNTIME, RUNTIME_FILES
+
 HERE = Path(__file__).parent
-RUNTIME = HERE.parent / "serving/web/node_modules/onnxruntime-web/dist"
-RUNTIME_FILES = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"
-BATCHES = 1, 8, 32
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -59,12 +58,7 @@ def write(kind: str, args: argparse.Namespace, folder: Path) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    add = parser.add_argument
-    add("--steps", type=int, default=100)
-    add("--features", type=int, default=128)
-    add("--units", type=int, default=128)
-    add("--requests", type=int, default=100, help="timed, of each browser")
-    add("--rounds", type=int, default=3, help="browsers for each file; their medians count")
+    exports.add_sizes(parser)
     args = parser.parse_args()
     if not RUNTIME.is_dir():
         raise SystemExit(f"There is no {RUNTIME}: npm --prefix serving/web ci")
@@ -80,7 +74,7 @@ def main() -> None:
             files = functools.partial(Quiet, directory=str(folder))
             with http.server.ThreadingHTTPServer(("127.0.0.1", 0), files) as server:
                 threading.Thread(target=server.serve_forever, daemon=True).start()
-                for batch in BATCHES:
+                for batch in exports.BATCHES:
                     times = {name: [] for name in names}
                     for _ in range(args.rounds):
                         for name in names:

@@ -204,14 +204,19 @@ def compared(results):
         yield f"SavedModel, ours to keras, {column}", more
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+def add_sizes(parser):
     add = parser.add_argument
     add("--steps", type=int, default=100)
     add("--features", type=int, default=128)
     add("--units", type=int, default=128)
     add("--requests", type=int, default=200, help="timed, of each process")
     add("--rounds", type=int, default=3, help="processes for each file; their medians count")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    add_sizes(parser)
+    add = parser.add_argument
     add("--output", type=Path, default=HERE, help="folder of the results")
     add("--measure", type=Path, nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -20,6 +20,7 @@ between two processes here counts as c. The last term is a ring's: each worker s
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -61,7 +62,8 @@ def seconds(recipe: str, workers: int, steps: int, folder: Path) -> tuple[float,
                     raise SystemExit(f"{recipe}.py ended early:\n{log.read_text()[-2000:]}")
                 time.sleep(1)
         finally:
-            os.killpg(run.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has ended
+                os.killpg(run.pid, signal.SIGKILL)
             run.wait()
     (parameters,) = re.findall(r"Trainable params:.*?([\d,]{3,})", log.read_text())[:1]
     return epochs[1]["seconds"], int(parameters.replace(",", ""))

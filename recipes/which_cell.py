@@ -60,6 +60,7 @@ from keras import ops
 import layers
 from recipes import forecasting, language_model, pos_tagging, sentiment
 from recipes.common import carried, files, masked_pooling, pictures, words
+from recipes.common.word_dropout import WordDropout
 
 WAYS = {"one way": False, "both ways": True}
 LAYERS = {
@@ -114,7 +115,7 @@ def tagging(args: argparse.Namespace) -> Task:
     def network(read):
         text = keras.Input((None,), dtype="string")
         numbers = pos_tagging.Numbers(vocabulary, name="vocabulary")(text)
-        numbers = pos_tagging.WordDropout(len(vocabulary) + 2, 0.1)(numbers)
+        numbers = WordDropout(len(vocabulary) + 2, 0.1)(numbers)
         x = keras.layers.Embedding(len(vocabulary) + 2, FEATURES)(numbers)
         x = read(keras.layers.Dropout(0.3)(x), numbers != 0)
         x = keras.layers.Dropout(0.3)(x)
@@ -143,7 +144,7 @@ def of_reviews(args: argparse.Namespace) -> Task:
     def network(read):
         numbers = keras.Input((WORDS,), dtype="int32")
         mask = numbers != 0
-        shown = sentiment.WordDropout(sentiment.FREQUENT, 0.1)(numbers)
+        shown = WordDropout(sentiment.FREQUENT, 0.1)(numbers)
         x = keras.layers.Embedding(sentiment.FREQUENT, FEATURES)(shown)
         x = read(keras.layers.SpatialDropout1D(0.3)(x), mask)
         x = keras.layers.Dropout(0.3)(masked_pooling.highest(x, mask))
@@ -212,13 +213,18 @@ def made(name: str, units: int, sequences: bool, both: bool) -> keras.layers.Lay
     return layers.Bidirectional(layer) if both else layer
 
 
+def size(name: str, units: int, both: bool) -> int:
+    """How many parameters a layer has."""
+    layer = made(name, units, True, both)
+    layer.build((None, None, FEATURES))
+    return layer.count_params()
+
+
 def units_for(name: str, parameters: int, both: bool) -> int:
     """With how many units a layer comes closest to `parameters`."""
 
     def count(units):
-        layer = made(name, units, True, both)
-        layer.build((None, None, FEATURES))
-        return layer.count_params()
+        return size(name, units, both)
 
     low, high = 1, 2
     while count(high) < parameters:
@@ -233,7 +239,8 @@ def units_for(name: str, parameters: int, both: bool) -> int:
 
 
 class Cosine(keras.callbacks.Callback):
-    """A learning rate that falls to nothing; and the seconds of a processor that steps take."""
+    """A learning rate that falls to nothing, set from outside so that one compiled step serves
+    all; and the seconds of a processor that steps take."""
 
     def __init__(self, rate: float, steps: int):
         super().__init__()
@@ -252,14 +259,11 @@ class Cosine(keras.callbacks.Callback):
 def learned(task: Task, name: str, both: bool, args: argparse.Namespace) -> dict:
     """How a cell does on a task: its scores from each seed."""
     units = units_for(name, args.parameters, both)
-    sizes = []
 
     def fresh(seed):
         keras.utils.set_random_seed(seed)
         layer = made(name, units, task.sequences, both)
-        network = task.network(lambda x, mask: layer(x, mask=mask))
-        sizes.append(layer.count_params())
-        return network
+        return task.network(lambda x, mask: layer(x, mask=mask))
 
     model, better = fresh(args.seed), max if task.score == "accuracy" else min
     metrics = [] if task.score == "loss" else [task.score]
@@ -299,7 +303,8 @@ def learned(task: Task, name: str, both: bool, args: argparse.Namespace) -> dict
     for seed in range(args.seed + 1, args.seed + args.seeds):
         rows.append((*run(seed, chosen), tested()))
     columns = dict(zip(("validation", "seconds", "test"), map(list, zip(*rows))))
-    return {"units": units, "parameters": sizes[0], "rate": chosen, "tries": tries, **columns}
+    parameters = size(name, units, both)
+    return {"units": units, "parameters": parameters, "rate": chosen, "tries": tries, **columns}
 
 
 # --- The study -----------------------------------------------------------------------------------

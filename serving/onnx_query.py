@@ -296,7 +296,6 @@ class Translator:
     """Sentences to sentences, by a beam search."""
 
     SPACE = "▁"  # before each word
-    MORE = 20  # pieces that a translation may have beyond twice the sentence's
 
     def __init__(self, about: dict, run: Callable, folder: Path):
         self.split, self.run, self.about = Reader(about).split, run, about
@@ -336,7 +335,7 @@ class Translator:
 
     def search(self, numbers: list[int]) -> list[int]:
         """The most probable translation, the short ones' advantage taken off (Wu et al. 2016)."""
-        width, most = self.about["width"], 2 * (len(numbers) + 1) + self.MORE
+        width, most = self.about["width"], 2 * (len(numbers) + 1) + self.about["more"]
         memory = self.run({"source": np.array([[*numbers, self.end]], "int32")}, "encoder")
         states = {name: memory.pop(name) for name in [*memory] if name.startswith("state")}
 
@@ -347,8 +346,9 @@ class Translator:
         kept, ended = [(0.0, [])], (-np.inf, [])
         for count in range(1, most + 1):
             sums = each + np.array([log_p for log_p, _ in kept])[:, None]
-            order = np.argsort(-sums, axis=None, kind="stable")[: 2 * width]
-            ways = [(sums[at], *at) for at in zip(*np.unravel_index(order, sums.shape))]
+            best = np.argpartition(-sums, min(2 * width, sums.size) - 1, axis=None)[: 2 * width]
+            best = best[np.argsort(-sums.flat[best], kind="stable")]
+            ways = [(sums[at], *at) for at in zip(*np.unravel_index(best, sums.shape))]
             for log_p, row, piece in ways:
                 if piece == self.end and log_p / penalty(count) > ended[0]:
                     ended = log_p / penalty(count), kept[row][1]
@@ -421,19 +421,23 @@ TASKS = {
 }
 
 
-def load(folder: Path, kind: str = ""):
+def load(folder: Path, ending: str = ".onnx"):
     """The task's class for what is in `folder`, answering by onnxruntime.
 
     Args:
-        kind: "_int8" for the files in 8 bits.
+        ending: "_int8.onnx" for the files in 8 bits.
     """
     import onnxruntime
 
-    if not (folder / "about.json").is_file():
-        raise SystemExit(f"There is no {folder / 'about.json'}; a recipe writes one with --onnx.")
-    about, sessions = json.loads((folder / "about.json").read_text("utf-8")), {}
+    def present(path):
+        if not path.is_file():
+            raise SystemExit(f"There is no {path}; a recipe writes one with --onnx.")
+        return path
+
+    about = json.loads(present(folder / "about.json").read_text("utf-8"))
+    sessions = {}
     for name in about.get("models", ["model"]):
-        path = folder / f"{name}{kind}.onnx"
+        path = present(folder / f"{name}{ending}")
         sessions[name] = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
     def run(inputs, model="model"):
@@ -453,7 +457,8 @@ def main() -> None:
     parser.add_argument("inputs", nargs="+", help="texts, CSV files or recordings")
     parser.add_argument("--int8", action="store_true", help="ask the model in 8 bits")
     args = parser.parse_args()
-    text.show(args.inputs, load(args.folder, "_int8" if args.int8 else "")(args.inputs))
+    answer = load(args.folder, "_int8.onnx" if args.int8 else ".onnx")
+    text.show(args.inputs, answer(args.inputs))
 
 
 if __name__ == "__main__":

@@ -302,7 +302,7 @@ def test_a_translator(tmp_path):
     assert on_a_phone(texts[-2:])["translations"] == expected[-2:]
     names = {path.name for path in (tmp_path / "onnx").iterdir()}
     assert names > {"encoder_int8.onnx", "decoder_int8.onnx"}
-    write = made.as_model(onnx_query.load(tmp_path / "onnx", "_int8"))
+    write = made.as_model(onnx_query.load(tmp_path / "onnx", "_int8.onnx"))
     assert len(translation.translate(write, texts[:3])) == 3
 
 

@@ -27,7 +27,7 @@ from recipes.common.characters import Characters
 from recipes.common.ctc import Symbols
 from recipes.common.subwords import END
 from recipes.common.text_export import state_sizes
-from recipes.common.translation_export import PENALTY, WIDTH, Translator
+from recipes.common.translation_export import MORE, PENALTY, WIDTH, Translator
 from recipes.common.words import RULES, Words
 from serving import onnx_query
 
@@ -38,18 +38,22 @@ class Numeric(NamedTuple):
     """A model that takes numbers.
 
     Attributes:
-        build: Makes it; or several, in a dict, that `about["models"]` names.
+        build: Makes it, {"model": it}; or several, which `about["models"]` names.
         about: What stands in `about.json`.
         arrays: {file's name: its arrays}, for what is too much for that.
         as_model: From the page's class to what the recipe's evaluation takes for its model.
         build_step: Makes the model that reads a sequence piece by piece, if it can be read so.
     """
 
-    build: Callable[[], keras.Model | dict[str, keras.Model]]
+    build: Callable[[], dict[str, keras.Model]]
     about: dict
     arrays: dict[str, dict[str, np.ndarray]]
     as_model: Callable
     build_step: Callable[[], keras.Model] | None = None
+
+    def paths(self, folder: Path, ending: str) -> dict[str, Path]:
+        """Of each model its file."""
+        return {name: folder / f"{name}{ending}" for name in self.about.get("models", ["model"])}
 
 
 def tagger(model: keras.Model, rules: list, tags: list[str]) -> Numeric:
@@ -62,7 +66,8 @@ def tagger(model: keras.Model, rules: list, tags: list[str]) -> Numeric:
         spelt = layers.TimeDistributed(spelling.read)(spelling.embed(letters), mask=letters != 0)
         spelt = ops.cast(spelt, "float32")  # which hands no mask on
         rest = keras.Model([known.output, spelling.output], model.output)
-        return keras.Model([numbers, letters], {"tags": rest([numbers, spelt])}, name=model.name)
+        tags = {"tags": rest([numbers, spelt])}
+        return {"model": keras.Model([numbers, letters], tags, name=model.name)}
 
     about = {
         "task": "tagging",
@@ -112,7 +117,8 @@ def classifier(model: keras.Model, rules: list, labels: list[str], longest: int)
     def build():
         numbers = keras.Input((None,), dtype="int32", name="numbers")
         network = keras.Model(known.output, model.output["network"])
-        return keras.Model(numbers, {"network": network(numbers)}, name=model.name)
+        scores = {"network": network(numbers)}
+        return {"model": keras.Model(numbers, scores, name=model.name)}
 
     return Numeric(build, about, arrays, ClassifierAsModel, build_step)
 
@@ -134,7 +140,7 @@ def forecaster(
     numbers = {"mean": mean, "std": std, "levels": levels}
     about |= {name: np.array(x).tolist() for name, x in numbers.items()}
     about["lookback"] = model.input_shape[1]
-    return Numeric(lambda: model, about, {}, ForecasterAsModel)
+    return Numeric(lambda: {"model": model}, about, {}, ForecasterAsModel)
 
 
 class ForecasterAsModel(NamedTuple):
@@ -154,7 +160,7 @@ def listener(model: keras.Model, words: list[str]) -> Numeric:
         energies, heard = _standardized(hear)
         rest = keras.Model(hear.output, model.output)
         scores = rest([heard, ops.ones_like(heard[..., 0], dtype="bool")])
-        return keras.Model(energies, {"scores": scores}, name=model.name)
+        return {"model": keras.Model(energies, {"scores": scores}, name=model.name)}
 
     def as_model(page):
         return lambda given: tf.constant(page.scores(_recordings(given)))
@@ -170,7 +176,7 @@ def transcriber(model: keras.Model, symbols: Symbols) -> Numeric:
     def build():
         energies, heard = _standardized(hear)
         logits = model.get_layer("network")(heard)
-        return keras.Model(energies, {"logits": logits}, name=model.name)
+        return {"model": keras.Model(energies, {"logits": logits}, name=model.name)}
 
     def as_model(page):
         def read(given):
@@ -207,13 +213,13 @@ def _recordings(given):
 
 def writer(model: keras.Model, symbols: Characters | Words) -> Numeric:
     """Of `recipes/language_model.py`: some characters or words more, and the states, go in."""
-    about = {"task": "writing", "start": symbols.start}
-    about["states"] = state_sizes(layers.streaming_model(model))
+    streaming = layers.streaming_model(model)
+    about = {"task": "writing", "start": symbols.start, "states": state_sizes(streaming)}
     if isinstance(symbols, Words):
         about |= {"rules": portable(RULES), "words": symbols.known}
     else:
         about["characters"] = symbols.known
-    return Numeric(lambda: layers.streaming_model(model), about, {}, lambda page: page)
+    return Numeric(lambda: {"model": streaming}, about, {}, lambda page: page)
 
 
 def neighbours(words: list[str], vectors: np.ndarray) -> Numeric:
@@ -223,7 +229,7 @@ def neighbours(words: list[str], vectors: np.ndarray) -> Numeric:
         numbers = keras.Input((), dtype="int32", name="numbers")
         given = keras.initializers.Constant(vectors)
         found = keras.layers.Embedding(*vectors.shape, given, name="vectors")(numbers)
-        return keras.Model(numbers, {"vectors": found}, name="word_embeddings")
+        return {"model": keras.Model(numbers, {"vectors": found}, name="word_embeddings")}
 
     about = {"task": "vectors", "words": words, "frequent": word_search.FREQUENT}
     return Numeric(build, about, {}, lambda page: page)
@@ -267,6 +273,7 @@ def translator(halves: Translator) -> Numeric:
         "end": END,
         "width": WIDTH,
         "penalty": PENALTY,
+        "more": MORE,
     }
     return Numeric(build, about, {}, as_model)
 
@@ -298,12 +305,11 @@ def write(
                 np.savez(beside / name, **arrays)
             WRITERS[place](made, beside, examples)
             beside.rename(folder)
-        names = made.about.get("models", ["model"])
-        for kind in KINDS[place]:
-            paths = [folder / f"{name}{kind}.{place.replace('litert', 'tflite')}" for name in names]
+        for ending in ENDINGS[place]:
+            paths = made.paths(folder, ending).values()
             if not all(path.exists() for path in paths):
                 continue
-            scores = score(made.as_model(READERS[place](made, folder, kind)))
+            scores = score(made.as_model(READERS[place](made, folder, ending)))
             scores = {name: float(scores[name]) for name in SCORES if scores.get(name) is not None}
             size = sum(path.stat().st_size for path in paths)
             found[f"{place}/{' + '.join(x.name for x in paths)}"] = {"bytes": size, **scores}
@@ -314,16 +320,12 @@ def write(
         files.write_json(args.output / "other_runtimes.json", found)
 
 
-def by_name(built: keras.Model | dict[str, keras.Model]) -> dict[str, keras.Model]:
-    return built if isinstance(built, dict) else {"model": built}
-
-
 def write_onnx(made: Numeric, folder: Path, examples: Callable | None) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     if made.build_step:
         layers.export_onnx(made.build_step(), folder / "stream.onnx")
-    for name, model in by_name(made.build()).items():
+    for name, model in made.build().items():
         whole, small = folder / f"{name}.onnx", folder / f"{name}_int8.onnx"
         layers.export_onnx(model, whole)
         with model_files.quiet():
@@ -331,7 +333,7 @@ def write_onnx(made: Numeric, folder: Path, examples: Callable | None) -> None:
 
 
 def write_litert(made: Numeric, folder: Path, examples: Callable | None) -> None:
-    for name, model in by_name(made.build()).items():
+    for name, model in made.build().items():
         layers.export_litert(model, folder / f"{name}.tflite")
         layers.export_litert(model, folder / f"{name}_dynamic.tflite", quantize="dynamic")
     if examples is None:
@@ -345,17 +347,17 @@ def write_litert(made: Numeric, folder: Path, examples: Callable | None) -> None
         print(f"  {small.name} is left out: {error}")
 
 
-def read_onnx(made: Numeric, folder: Path, kind: str = ""):
-    return onnx_query.load(folder, kind)
+def read_onnx(made: Numeric, folder: Path, ending: str):
+    return onnx_query.load(folder, ending)
 
 
-def read_litert(made: Numeric, folder: Path, kind: str = ""):
+def read_litert(made: Numeric, folder: Path, ending: str = ".tflite"):
     """As `onnx_query.load`, answering by LiteRT, a row at a time."""
     from ai_edge_litert.interpreter import Interpreter
 
     answers = {
-        name: Interpreter(str(folder / f"{name}{kind}.tflite")).get_signature_runner()
-        for name in made.about.get("models", ["model"])
+        name: Interpreter(str(path)).get_signature_runner()
+        for name, path in made.paths(folder, ending).items()
     }
 
     def run(inputs, model="model"):
@@ -369,7 +371,10 @@ def read_litert(made: Numeric, folder: Path, kind: str = ""):
 
 WRITERS = {"onnx": write_onnx, "litert": write_litert}
 READERS = {"onnx": read_onnx, "litert": read_litert}
-KINDS = {"onnx": ("", "_int8"), "litert": ("", "_dynamic", "_int8")}
+ENDINGS = {
+    "onnx": (".onnx", "_int8.onnx"),
+    "litert": (".tflite", "_dynamic.tflite", "_int8.tflite"),
+}
 
 
 # --- Rules of RE2, which TensorFlow has, in what every language's expressions have ---------------
