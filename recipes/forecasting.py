@@ -76,6 +76,7 @@ from keras import ops
 from layers.exchange import checks
 from recipes.common import (
     check_data,
+    forecasting_export,
     forecasting_stream,
     other_runtimes,
     pictures,
@@ -339,7 +340,7 @@ def main(args: argparse.Namespace) -> None:
     past = slice(validation_end - args.lookback, validation_end)
     example = pd.DataFrame(values[past], data.dates[past], data.channels)
     example = example.to_csv(index_label="date", float_format="%.6g")
-    made = other_runtimes.forecaster(model, mean, std, levels, data.channels, example)
+    made = forecasting_export.numeric(model, mean, std, levels, data.channels, example)
 
     def score(model):
         return evaluate(model, later["test"], mean, std, args.season)["model"]

@@ -85,6 +85,7 @@ from recipes.common import (
     pictures,
     prepared_data,
     publishing,
+    text_export,
     text_files,
     text_scores,
     training,
@@ -97,7 +98,6 @@ from recipes.common.cells import CELLS
 from recipes.common.characters import Characters
 from recipes.common.row_adam import RowAdam
 from recipes.common.samples import brackets
-from recipes.common.text_export import signatures
 from recipes.common.tied_softmax import TiedSoftmax
 from recipes.common.words import Words
 
@@ -322,7 +322,7 @@ def main(args: argparse.Namespace) -> None:
     trained = training.fit(carried, learned, held_out, args, best=("val_loss", "min"), parts=parts)
     if by_words:
         encoders.write(args.output, model, symbols.known, args.backwards)
-    served = signatures(model, symbols, "".join(text[1])[:20])
+    served = text_export.signatures(model, symbols, "".join(text[1])[:20])
     if not args.backwards:
         text_scores.show_texts(served, args, prompts)
     if args.generate and trained_before and not (args.onnx or args.litert):
@@ -349,7 +349,7 @@ def main(args: argparse.Namespace) -> None:
     def score(page):
         return {"nats": page.losses(validation).mean(dtype="float64")}
 
-    other_runtimes.write(args, other_runtimes.writer(model, symbols), score)
+    other_runtimes.write(args, text_export.numeric(model, symbols), score)
 
 
 if __name__ == "__main__":

@@ -79,6 +79,7 @@ from recipes.common import (
     small_embeddings,
     tag_paths,
     tagging,
+    tagging_export,
     training,
     treebanks,
 )
@@ -323,7 +324,7 @@ def main(args: argparse.Namespace) -> None:
     answer = served["words"][0](tf.constant([example]))
     for word, tag in zip(answer["words"].numpy()[0], answer["tags"].numpy()[0]):
         print(f"{word.decode():>8}  {tag.decode()}")
-    made = other_runtimes.tagger(model, SPLIT, tags)
+    made = tagging_export.numeric(model, SPLIT, tags)
 
     def score(model):
         return evaluate(model, data["test"], data["train"], tags)[0]

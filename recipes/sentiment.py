@@ -314,7 +314,7 @@ def main(args: argparse.Namespace) -> None:
     found = served["serving_default"][0](tf.constant(examples))
     for text, label, each in zip(examples, found["label"].numpy(), found["probabilities"].numpy()):
         print(f"  {text}  {label.decode()} ({each.max():.2f})")
-    made = other_runtimes.classifier(model, RULES, labels, LONGEST)
+    made = sentiment_export.numeric(model, RULES, labels, LONGEST)
     other_runtimes.write(
         args, made, lambda model: evaluate(model, data["test"])[0], lambda: data["train"][0][:200]
     )

@@ -278,7 +278,7 @@ def learn_words(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
     title = f"{args.data.name if args.data else args.dataset}, {args.cell}: {said}"
     pictures.confusion(args.output / "confusion.png", confusion, words, title)
     print(f"Test: {said} are understood.")
-    made = other_runtimes.listener(model, words)
+    made = speech_export.numeric_for_words(model, words)
     other_runtimes.write(
         args, made, lambda read: evaluate(read, data["test"], words)[0], lambda: seconds(data)
     )
@@ -328,7 +328,7 @@ def learn_texts(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
         f"“{example.text}”, by {example.speaker or example.name}; beam search: “{searched}”",
     )
     print(f"Test: {test['error_rate']:.2%} of symbols wrong, missing or added.")
-    made = other_runtimes.transcriber(model, symbols)
+    made = speech_export.numeric_for_texts(model, symbols)
     other_runtimes.write(
         args, made, lambda read: evaluated(read, data["test"], symbols), lambda: seconds(data)
     )

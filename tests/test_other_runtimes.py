@@ -21,16 +21,20 @@ from drawn_models import perturbed
 from recipes import forecasting, language_model, pos_tagging, sentiment, speech, translation
 from recipes.common import (
     ctc,
+    forecasting_export,
     other_runtimes,
     recordings,
+    sentiment_export,
     speech_export,
     subwords,
+    tagging_export,
     text_export,
     translation_export,
     word_search,
     words,
 )
 from recipes.common.characters import Characters
+from recipes.common.portable_rules import portable
 from recipes.common.samples import grammar, number_words, reviews
 from recipes.common.words import Words
 from serving import onnx_query
@@ -72,7 +76,7 @@ def decoded(answer):
 @pytest.fixture(scope="module")
 def tagger(tmp_path_factory):
     model = perturbed(pos_tagging.build(grammar.sentences(300, "train"), grammar.TAGS, "lstm", 8))
-    made = other_runtimes.tagger(model, pos_tagging.SPLIT, grammar.TAGS)
+    made = tagging_export.numeric(model, pos_tagging.SPLIT, grammar.TAGS)
     page = written(made, folder := tmp_path_factory.mktemp("tagger"))
     return model, page, folder, made.as_model(page)
 
@@ -103,7 +107,7 @@ def test_a_classifier_and_its_ngrams(tmp_path, monkeypatch):
     monkeypatch.setattr(sentiment, "LONGEST", 12)
     train = reviews.reviews(200, "train")
     model = perturbed(sentiment.build(train, "gru", 8))
-    made = other_runtimes.classifier(model, words.RULES, sentiment.LABELS, 12)
+    made = sentiment_export.numeric(model, words.RULES, sentiment.LABELS, 12)
     page = written(made, tmp_path, litert=True, examples=train[0][:20])
     on_a_phone = other_runtimes.read_litert(made, tmp_path / "litert")
     served = sentiment.signatures(model)["serving_default"][0]
@@ -120,7 +124,7 @@ def test_a_stream_of_words(tmp_path):
     """`stream.onnx`, word by word, and the SavedModel's on what was written so far."""
     train = reviews.reviews(200, "train")
     model = perturbed(sentiment.build(train, "gru", 8, unidirectional=True))
-    made = other_runtimes.classifier(model, words.RULES, sentiment.LABELS, sentiment.LONGEST)
+    made = sentiment_export.numeric(model, words.RULES, sentiment.LABELS, sentiment.LONGEST)
     page = written(made, tmp_path)
     import onnxruntime
 
@@ -156,7 +160,7 @@ def test_a_listener(tmp_path):
     data = recordings.sample(0, each=1)
     words = sorted({one.text for one in data})
     model = perturbed(speech.build(data, words, "gru", 8))
-    made = other_runtimes.listener(model, words)
+    made = speech_export.numeric_for_words(model, words)
     examples = [np.resize(one.samples, speech.RATE) for one in data[:10]]
     page = written(made, tmp_path, litert=True, examples=examples)
     sounds = [np.round(one.samples * 2**15).astype("<i2") for one in data[::13]]
@@ -186,7 +190,7 @@ def test_a_transcriber(tmp_path):
     data = recordings.sample(0, each=1)
     symbols = ctc.Symbols.of([one.text for one in data], letters=False)
     model = perturbed(speech.build_for_texts(data, symbols, "gru", 8))
-    made = other_runtimes.transcriber(model, symbols)
+    made = speech_export.numeric_for_texts(model, symbols)
     examples = [np.resize(one.samples, speech.RATE) for one in data[:10]]
     page = written(made, tmp_path, litert=True, examples=examples)
     on_a_phone = other_runtimes.read_litert(made, tmp_path / "litert")
@@ -235,7 +239,7 @@ def test_a_writer_of_words(tmp_path):
 
 
 def answers_as_served(model, symbols, folder, texts):
-    made = other_runtimes.writer(model, symbols)
+    made = text_export.numeric(model, symbols)
     page = written(made, folder, litert=True, examples=None)
     on_a_phone = other_runtimes.read_litert(made, folder / "litert")
     served = text_export.signatures(model, symbols, "good")
@@ -259,7 +263,7 @@ def test_neighbours_and_analogies(tmp_path):
     known = ["king", "man", "woman", "queen", "日", "cat", "dog"]
     vectors = np.random.default_rng(0).normal(size=(7, 5)).astype("float32")
     page = written(
-        made := other_runtimes.neighbours(known, vectors), tmp_path, litert=True, examples=None
+        made := word_search.numeric(known, vectors), tmp_path, litert=True, examples=None
     )
     on_a_phone = other_runtimes.read_litert(made, tmp_path / "litert")
     served = word_search.Answers(known, vectors, None)
@@ -284,7 +288,7 @@ def test_a_translator(tmp_path):
     known = subwords.Subwords(subwords.learn([x for pair in pairs for x in pair], 90))
     model, halves = translation.build(known, "gru", 8, 6)
     perturbed(model)
-    made = other_runtimes.translator(halves)
+    made = translation_export.numeric(halves)
     page = written(made, tmp_path, litert=True, examples=None)
     on_a_phone = other_runtimes.read_litert(made, tmp_path / "litert")
     texts = [*TEXTS[:4], *(sentence for sentence, _ in pairs[:4]), "no\x01thing日日 日five"]
@@ -311,7 +315,7 @@ def test_a_forecaster_with_quantiles(tmp_path):
     mean, std = mean.astype("float32"), std.astype("float32")
     model = perturbed(forecasting.build(mean, std, 30, 20, "gru", 8, units=8, levels=levels))
     examples = np.random.default_rng(0).normal(mean, std, (40, 30, 2)).astype("float32")
-    made = other_runtimes.forecaster(model, mean, std, levels, ["a", "b"], "a,b\n1,2\n")
+    made = forecasting_export.numeric(model, mean, std, levels, ["a", "b"], "a,b\n1,2\n")
     page = written(made, tmp_path, litert=True, examples=examples)
     window = examples[:1]
     (tmp_path / "window.csv").write_text("\n".join(f"{a},{b}" for a, b in window[0].tolist()))
@@ -323,14 +327,14 @@ def test_a_forecaster_with_quantiles(tmp_path):
 
 def test_rules_of_any_case():
     pattern = r"(?i)('(?:s|re|ll))\b"
-    ((found, by),) = other_runtimes.portable([(pattern, r" \1 ")])
+    ((found, by),) = portable([(pattern, r" \1 ")])
     texts = ["it's", "IT'S", "it'ſ", "it'ſx", "we'Re'LL'rex", "we'\u212ae"]
     expected = tf.strings.regex_replace(texts, pattern, r" \1 ").numpy()
     assert [re.sub(found, by, x, flags=re.ASCII) for x in texts] == [x.decode() for x in expected]
 
 
 def test_rules_are_written_out_for_any_language():
-    ((pattern, by),) = other_runtimes.portable([(r"([^\pN_\s'])", r" \1 ")])
+    ((pattern, by),) = portable([(r"([^\pN_\s'])", r" \1 ")])
     assert "\\p" not in pattern and by == r" \1 "
     text = string.printable + "²½Ⅷ٣क日"
     (expected,) = tf.strings.regex_replace([text], r"([^\pN_\s'])", r" \1 ").numpy()

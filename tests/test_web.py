@@ -22,7 +22,14 @@ from drawn_models import perturbed
 from text import numbers as numbers_of_csv
 
 from recipes import forecasting, pos_tagging, sentiment
-from recipes.common import other_runtimes, words
+from recipes.common import (
+    forecasting_export,
+    other_runtimes,
+    sentiment_export,
+    tagging_export,
+    words,
+)
+from recipes.common.portable_rules import portable
 from recipes.common.samples import grammar, reviews
 
 pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
@@ -113,9 +120,11 @@ def models(tmp_path_factory):
             "forecasting": forecasting.signatures(of_series, MEAN, STD, LEVELS),
         }
     numeric = {
-        "tagging": other_runtimes.tagger(tagger, pos_tagging.SPLIT, grammar.TAGS),
-        "review": other_runtimes.classifier(review, words.RULES, sentiment.LABELS, LONGEST),
-        "forecasting": other_runtimes.forecaster(of_series, MEAN, STD, LEVELS, ["a", "b"], EXAMPLE),
+        "tagging": tagging_export.numeric(tagger, pos_tagging.SPLIT, grammar.TAGS),
+        "review": sentiment_export.numeric(review, words.RULES, sentiment.LABELS, LONGEST),
+        "forecasting": forecasting_export.numeric(
+            of_series, MEAN, STD, LEVELS, ["a", "b"], EXAMPLE
+        ),
     }
     for name, made in numeric.items():
         args = argparse.Namespace(onnx=True, output=folder / name)
@@ -277,7 +286,7 @@ def test_words_as_tensorflow_splits_them(packages):
         (pos_tagging.SPLIT, False, pos_tagging.split_words),
         (words.RULES, True, lambda x: tf.strings.split(words.standardize(x))),
     ):
-        about = {"rules": other_runtimes.portable(rules), "words": known, "longest": 3}
+        about = {"rules": portable(rules), "words": known, "longest": 3}
         about["letters"] = letters
         found = node(SPLIT, {"about": about, "texts": texts, "lower": lower})
         expected = split(tf.constant(texts)).to_list()

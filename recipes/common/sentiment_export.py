@@ -4,11 +4,18 @@ serving_default  the answer to each text
 stream           the same for a text that arrives piece by piece, if it is read forwards alone
 """
 
+from functools import partial
+from typing import NamedTuple
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from layers.exchange import checks
-from recipes.common import classification, sentiment_stream
+from recipes.common import classification, ngrams, sentiment_stream
+from recipes.common.other_runtimes import Numeric
+from recipes.common.portable_rules import portable
+from serving import onnx_query
 
 # In a request to the export, so that its memory is bounded:
 MOST_TEXTS = 256
@@ -50,3 +57,45 @@ def signatures(model: keras.Model, labels: list[str], examples: list[str], longe
             model, longest, bounded, answer_scores, example=examples[:1]
         )
     return found
+
+
+def numeric(model: keras.Model, rules: list, labels: list[str], longest: int) -> Numeric:
+    """For ONNX and LiteRT: the network; its n-grams are a table beside it. `rules` make its words.
+
+    Without n-grams, the text is read forwards alone, and may arrive in pieces.
+    """
+    known = model.get_layer("vocabulary")
+    about = {
+        "task": "classification",
+        "rules": portable(rules),
+        "words": known.get_vocabulary()[2:],
+        "longest": longest,
+        "labels": labels,
+    }
+    arrays, build_step = {}, None
+    if "ngrams" not in model.output:
+        about["states"] = sentiment_stream.states(model)
+        build_step = partial(sentiment_stream.step, model)
+    else:
+        table = model.get_layer("ngrams")
+        about["share_of_ngrams"] = float(model.get_layer("mix").share.numpy())
+        about["longest_ngram"] = ngrams.LONGEST
+        weights = table.kernel.numpy() * table.ratios.numpy()
+        arrays["ngrams.npz"] = {"keys": table.keys.numpy(), "weights": weights}
+
+    def build():
+        numbers = keras.Input((None,), dtype="int32", name="numbers")
+        network = keras.Model(known.output, model.output["network"])
+        scores = {"network": network(numbers)}
+        return {"model": keras.Model(numbers, scores, name=model.name)}
+
+    return Numeric(build, about, arrays, ClassifierAsModel, build_step)
+
+
+class ClassifierAsModel(NamedTuple):
+    page: onnx_query.Classifier
+
+    def predict(self, texts: tf.data.Dataset, verbose: int = 0) -> dict[str, np.ndarray]:
+        batches = (batch.numpy() for batch in texts)
+        found = [self.page.scores([text.decode() for text in batch]) for batch in batches]
+        return {name: np.concatenate([one[name] for one in found]) for name in found[0]}

@@ -3,10 +3,12 @@
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
 import layers
 from layers.exchange import checks
-from recipes.common import ctc, resampling
+from recipes.common import ctc, log_mel, resampling
+from recipes.common.other_runtimes import Numeric
 from recipes.common.text_export import state_sizes
 
 # In a request, so that its memory is bounded:
@@ -158,3 +160,62 @@ def text_signatures(
 def asked(example: np.ndarray, rate: int) -> dict:
     """The inputs that ask about one recording."""
     return {"samples": example[None], "lengths": [len(example)], "rate": rate}
+
+
+def numeric_for_words(model: keras.Model, words: list[str]) -> Numeric:
+    """For ONNX and LiteRT, of a model that tells words: from the power in each band on."""
+    hear = model.get_layer("log_mel")
+
+    def build():
+        energies, features = _standardized(hear)
+        rest = keras.Model(hear.output, model.output)
+        scores = rest([features, ops.ones_like(features[..., 0], dtype="bool")])
+        return {"model": keras.Model(energies, {"scores": scores}, name=model.name)}
+
+    def as_model(page):
+        return lambda given: tf.constant(page.scores(_recordings(given)))
+
+    about = {"task": "listening", "words": words, **_front_end(hear)}
+    return Numeric(build, about, _bands(hear), as_model)
+
+
+def numeric_for_texts(model: keras.Model, symbols: ctc.Symbols) -> Numeric:
+    """For ONNX and LiteRT, of a model that hears texts: from the power in each band on."""
+    hear = model.get_layer("log_mel")
+
+    def build():
+        energies, features = _standardized(hear)
+        logits = model.get_layer("network")(features)
+        return {"model": keras.Model(energies, {"logits": logits}, name=model.name)}
+
+    def as_model(page):
+        def read(given):
+            found = [page.logits(samples) for samples in _recordings(given)]
+            counts = [len(x) for x in found]
+            found = [np.pad(x, [[0, max(counts) - len(x)], [0, 0]]) for x in found]
+            return {"logits": tf.constant(found), "counts": tf.constant(counts)}
+
+        return read
+
+    about = {"task": "transcription", **symbols._asdict(), **_front_end(hear)}
+    return Numeric(build, about, _bands(hear), as_model)
+
+
+def _front_end(hear):
+    names = "rate", "window", "hop", "stack"
+    return {"quiet": log_mel.QUIET, **{name: getattr(hear, name) for name in names}}
+
+
+def _bands(hear):
+    return {"bands.npz": {"weights": hear.bands_of_power().numpy()}}
+
+
+def _standardized(hear):
+    """(the model's input, what `hear` makes of it)."""
+    energies = keras.Input((None, hear.size), name="energies")
+    mean, std = (np.tile(x.numpy(), hear.stack) for x in (hear.mean, hear.std))
+    return energies, (energies - mean) / std
+
+
+def _recordings(given):
+    return [x[:n] for x, n in zip(given["samples"].numpy(), given["lengths"].numpy())]

@@ -13,7 +13,9 @@ import tensorflow as tf
 import layers
 from layers.exchange import checks
 from recipes.common.characters import Characters
-from recipes.common.words import Words
+from recipes.common.other_runtimes import Numeric
+from recipes.common.portable_rules import portable
+from recipes.common.words import RULES, Words
 
 
 def signatures(model: keras.Model, symbols: Characters | Words, example: str) -> dict:
@@ -130,6 +132,17 @@ def signatures(model: keras.Model, symbols: Characters | Words, example: str) ->
             {"batch_size": 1},
         ),
     }
+
+
+def numeric(model: keras.Model, symbols: Characters | Words) -> Numeric:
+    """For ONNX and LiteRT: some characters or words more, and the states, go in."""
+    streaming = layers.streaming_model(model)
+    about = {"task": "writing", "start": symbols.start, "states": state_sizes(streaming)}
+    if isinstance(symbols, Words):
+        about |= {"rules": portable(RULES), "words": symbols.known}
+    else:
+        about["characters"] = symbols.known
+    return Numeric(lambda: {"model": streaming}, about, {}, lambda page: page)
 
 
 def state_sizes(streaming: keras.Model) -> dict[str, int]:

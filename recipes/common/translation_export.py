@@ -13,7 +13,9 @@ import tensorflow as tf
 import layers
 from layers.exchange import checks
 from layers.sequences.decoding import Written
-from recipes.common.subwords import END, PAD, UNKNOWN, Subwords, split
+from recipes.common.other_runtimes import Numeric
+from recipes.common.portable_rules import portable
+from recipes.common.subwords import BETWEEN, END, PAD, UNKNOWN, Subwords, split
 
 WIDTH, PENALTY = 5, 1.0  # of the beam; of short translations
 ALTERNATIVES = 5
@@ -160,3 +162,46 @@ def signatures(translator: Translator, example: str) -> dict:
         "start": (start, sentences, {"sentences": [example]}),
         "next": (following, sentences | states, {"sentences": [example], **begun}),
     }
+
+
+def numeric(translator: Translator) -> Numeric:
+    """For ONNX and LiteRT: two models, what reads a sentence and a step of what writes."""
+    known = translator.subwords
+    inputs = translator.encoder.outputs
+    memory = [f"memory_{k}" for k in range(3)]
+    states = [f"state_{k}" for k in range(len(inputs) - 3)]
+
+    def build():
+        read = keras.Input((None,), dtype="int32", name="source")
+        encoded = dict(zip([*memory, *states], translator.encoder(read)))
+        before = keras.Input((None,), dtype="int32", name="before")
+        given = [
+            keras.Input(x.shape[1:], dtype=x.dtype, name=name)
+            for name, x in zip([*memory, *states], inputs)
+        ]
+        written = translator.decoder([before, *given])
+        named = dict(zip(["logits", *states], written))
+        return {
+            "encoder": keras.Model(read, encoded, name="encoder"),
+            "decoder": keras.Model([before, *given], named, name="decoder"),
+        }
+
+    def as_model(page):
+        def write(sentences):
+            found = page([sentence.decode() for sentence in sentences.numpy()])
+            return {name: tf.constant(x) for name, x in found.items()}
+
+        return write
+
+    about = {
+        "task": "translation",
+        "models": ["encoder", "decoder"],
+        "rules": portable([(BETWEEN, " ")]),
+        "pieces": [x.decode() for x in known.pieces.numpy()],
+        "scores": known.scores.numpy().tolist(),
+        "end": END,
+        "width": WIDTH,
+        "penalty": PENALTY,
+        "more": MORE,
+    }
+    return Numeric(build, about, {}, as_model)

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from layers.exchange import checks
+from recipes.common.other_runtimes import Numeric
 from recipes.common.vector_tables import ngrams
 
 FREQUENT = 30_000  # answers are among so many most frequent words
@@ -112,6 +113,19 @@ def signatures(answers: Answers) -> dict:
         "neighbours": (answers.neighbours, *words),
         "analogies": (answers.analogies, question, {"questions": [["king", "man", "woman"]]}),
     }
+
+
+def numeric(words: list[str], vectors: np.ndarray) -> Numeric:
+    """For ONNX and LiteRT: the numbers of words, from 0, to their vectors."""
+
+    def build():
+        numbers = keras.Input((), dtype="int32", name="numbers")
+        given = keras.initializers.Constant(vectors)
+        found = keras.layers.Embedding(*vectors.shape, given, name="vectors")(numbers)
+        return {"model": keras.Model(numbers, {"vectors": found}, name="word_embeddings")}
+
+    about = {"task": "vectors", "words": words, "frequent": FREQUENT}
+    return Numeric(build, about, {}, lambda page: page)
 
 
 def show(answers: Answers, words: list[str], questions: list[list[str]]) -> None:
