@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -88,25 +89,30 @@ def without_graph_optimizer():
     )
 
 
+def made_once(tmp_path_factory, name: str, make: Callable[[Path], object]) -> Path:
+    """What `make` writes at the path it is given, once for all processes that run tests."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / name).exists():
+            make(folder / name)
+    return folder / name
+
+
 @pytest.fixture(scope="session")
 def exports(tmp_path_factory):
-    """{recipe: its small export}, made once for all processes that run tests."""
+    """{recipe: its small export}."""
     from small_exports import EXPORTS
 
     from recipes.common import publishing
 
-    folder = tmp_path_factory.getbasetemp()
-    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-    folder = folder / "exports"
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(publishing, "ask", lambda *_: None)  # the tests do
-            for name, export in EXPORTS.items():
-                if not (folder / name).exists():
-                    export(folder / name)
-    return {name: folder / name / "1" for name in EXPORTS}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publishing, "ask", lambda *_: None)  # the tests do
+        return {
+            name: made_once(tmp_path_factory, f"exported-{name}", export) / "1"
+            for name, export in EXPORTS.items()
+        }
 
 
 def ask(version: Path, signature: str, inputs: dict, folder: Path) -> dict[str, np.ndarray]:
@@ -152,13 +158,16 @@ def c_program(tmp_path_factory):
         pytest.skip("there is no C compiler")
     library = tf.sysconfig.get_lib()
     linked = ["-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2"]
-    program = tmp_path_factory.mktemp("c") / "query"
-    subprocess.run(
-        [compiler, "-Wall", "-Wextra", "-Werror", "-I", tf.sysconfig.get_include(), "-o", program,
-         REPOSITORY / "serving/query.c", "-L", library, *linked, f"-Wl,-rpath,{library}"],
-        check=True,
-    )  # fmt: skip
-    return program
+
+    def compile_to(program):
+        subprocess.run(
+            [compiler, "-Wall", "-Wextra", "-Werror", "-I", tf.sysconfig.get_include(),
+             "-o", program, REPOSITORY / "serving/query.c", "-L", library, *linked,
+             f"-Wl,-rpath,{library}"],
+            check=True,
+        )  # fmt: skip
+
+    return made_once(tmp_path_factory, "query", compile_to)
 
 
 def ask_in_c(program: Path, version: Path, signature: str, inputs: dict) -> dict[str, np.ndarray]:
