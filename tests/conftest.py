@@ -135,7 +135,7 @@ np.savez(folder + "/outputs.npz", **{k: text(v.numpy()) for k, v in outputs.item
     return dict(np.load(folder / "outputs.npz"))
 
 
-@functools.lru_cache(4)
+@functools.lru_cache(8)  # as many as test_serving.py goes through again and again
 def loaded(version: Path):
     """The SavedModel, loaded in this process."""
     return tf.saved_model.load(str(version))

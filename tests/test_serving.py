@@ -181,7 +181,7 @@ class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def __init__(self, folder):
         self.versions = {path.name: path / "1" for path in folder.iterdir()}
-        self.models = {n: tf.saved_model.load(v) for n, v in self.versions.items()}
+        self.models = {name: loaded(version) for name, version in self.versions.items()}
 
     def known(self, request, context):
         if request.model_spec.name not in self.models:
