@@ -24,6 +24,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import kernels, op_def_registry
 
 REPOSITORY = Path(__file__).parents[1]
+# For processes whose programs are small and run a few times: to make them fast takes longer.
+HASTY = {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_backend_optimization_level=0"}
 
 LONG = ("right_or_refused", "recipes", "recurrence", "parity", "serving", "keras_suite")
 LONG += ("hostile_input", "speech", "random_cells", "word_embeddings", "own_texts", "streaming")

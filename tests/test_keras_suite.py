@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import keras
+from conftest import HASTY
 
 TESTS = Path(__file__).parent
 MODULES = ["simple_rnn", "lstm", "gru", "bidirectional", "rnn", "stacked_rnn_cells"]
@@ -23,9 +24,8 @@ def test_keras_own_tests_pass_with_our_layers():
     command += ["-p", "keras_with_our_layers", "-k", " and ".join(f"not {n}" for n in CUDNN)]
     command += ["--pyargs", *(f"keras.src.layers.rnn.{module}_test" for module in MODULES)]
     path = os.pathsep.join([str(TESTS), str(TESTS.parent)])
-    done = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": path}, cwd=TESTS, capture_output=True, text=True
-    )
+    environment = {**os.environ, **HASTY, "PYTHONPATH": path}
+    done = subprocess.run(command, env=environment, cwd=TESTS, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-5000:]
     counts = {word: int(n) for n, word in re.findall(r"(\d+) (\w+)", done.stdout.splitlines()[-1])}
     print(f"Keras {keras.__version__}: {counts}")

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import socket
 import subprocess
 import threading
@@ -9,7 +10,7 @@ import threading
 import numpy as np
 import processes
 import pytest
-from conftest import REPOSITORY
+from conftest import HASTY, REPOSITORY
 
 from recipes.common import cluster
 
@@ -140,7 +141,8 @@ def trained(tmp_path_factory):
     """(the folder with what each worker found, what became of them)."""
     folder = tmp_path_factory.mktemp("workers")
     seed = np.random.default_rng().integers(2**31)  # other moments each time
-    processes.run(["-c", WORKERS, folder, seed], cwd=REPOSITORY)
+    environment = {**os.environ, **HASTY}
+    processes.run(["-c", WORKERS, folder, seed], cwd=REPOSITORY, env=environment)
     return folder, json.loads((folder / "found.json").read_text())
 
 
