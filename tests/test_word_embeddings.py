@@ -33,7 +33,7 @@ def run_recipe(folder, *arguments):
 def run(tmp_path_factory):
     """(folder, what it printed) of a finished run on the sample."""
     folder = tmp_path_factory.mktemp("word_embeddings")
-    done = run_recipe(folder, "--dataset", "sample")
+    done = run_recipe(folder, "--dataset", "sample", "--epochs", "5")
     return folder, done.stdout
 
 
