@@ -178,12 +178,12 @@ class Cell(keras.Layer):
 
     cudnn_mode = None  # what cuDNN calls this very cell, if it has it: "lstm", "gru", …
 
-    def cudnn_weights(self) -> list[tf.Tensor]:
+    def cudnn_weights(self) -> tf.Tensor:
         """The weights as cuDNN takes them, for a cell with a `cudnn_mode`.
 
         Returns:
-            The matrix for the input, (features, gates · units), with the gates in cuDNN's order;
-            that for the state, (units, gates · units); the biases of both, (gates · units,).
+            (features + units + 2, gates · units), the gates in cuDNN's order: the matrix for the
+            input, below it that for the state, then the biases of both.
         """
         raise NotImplementedError(f"{type(self).__name__} has no `cudnn_mode`.")
 

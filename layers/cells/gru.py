@@ -77,7 +77,7 @@ class GRUCell(Cell):
         if self.reset_after:
             inner = dot(h, self.recurrent_kernel)
             if self.use_bias:
-                inner = inner + self.bias[1]
+                inner = inner + ops.unstack(self.bias)[1]
             h_z, h_r, h_h = ops.split(inner, 3, axis=-1)
         else:
             h_z, h_r = ops.split(dot(h, self.recurrent_kernel, gates=(0, 2)), 2, axis=-1)
@@ -100,11 +100,11 @@ class GRUCell(Cell):
 
     def cudnn_weights(self):
         bias = self.bias if self.use_bias else ops.zeros((2, 3 * self.units), self.compute_dtype)
-        weights = self.kernel, self.recurrent_kernel, bias[0], bias[1]
-        gates = [ops.split(w, 3, axis=-1) for w in weights]
+        all_rows = ops.concatenate([self.kernel, self.recurrent_kernel, bias])
+        z, r, new = ops.split(all_rows, 3, axis=-1)
         if self.update_gate != "keep":
-            gates = [(-z, r, new) for z, r, new in gates]  # σ(−a) = 1 − σ(a)
-        return [ops.concatenate([r, z, new], axis=-1) for z, r, new in gates]
+            z = -z  # σ(−a) = 1 − σ(a)
+        return ops.concatenate([r, z, new], axis=-1)
 
     @property
     def bias_shape(self):
@@ -112,7 +112,7 @@ class GRUCell(Cell):
 
     @property
     def input_bias(self):
-        return self.bias[0] if self.reset_after else self.bias
+        return ops.unstack(self.bias)[0] if self.reset_after else self.bias
 
     def get_config(self):
         return {

@@ -94,9 +94,9 @@ class LSTMCell(Cell):
         return "lstm" if self.steps_as(LSTMCell) and activations == usual else None
 
     def cudnn_weights(self):
-        none = ops.zeros(4 * self.units, self.compute_dtype)
-        bias = self.bias if self.use_bias else none
-        return [self.kernel, self.recurrent_kernel, bias, none]  # the gates in the same order
+        none = ops.zeros((1, 4 * self.units), self.compute_dtype)
+        bias = self.bias[None] if self.use_bias else none
+        return ops.concatenate([self.kernel, self.recurrent_kernel, bias, none])  # gates as here
 
     def initial_bias(self, shape, dtype=None):
         if not self.unit_forget_bias:

@@ -30,8 +30,9 @@ class SimpleRNNCell(Cell):
         return modes.get(self.activation) if self.steps_as(SimpleRNNCell) else None
 
     def cudnn_weights(self):
-        none = ops.zeros(self.units, self.compute_dtype)
-        return [self.kernel, self.recurrent_kernel, self.bias if self.use_bias else none, none]
+        none = ops.zeros((1, self.units), self.compute_dtype)
+        bias = self.bias[None] if self.use_bias else none
+        return ops.concatenate([self.kernel, self.recurrent_kernel, bias, none])
 
 
 @keras.saving.register_keras_serializable(package="layers")

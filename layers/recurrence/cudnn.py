@@ -53,38 +53,37 @@ def recurrence(cell: Cell, return_sequences: bool, training: bool = False) -> Ca
         inputs, states, mask = given.inputs, given.states, given.mask
         if given.drops[0]:  # one mask for all gates
             inputs = inputs * given.drops[0][0]
-        length, count = tf.unstack(tf.shape(inputs)[:2])
+        length, count, _ = tf.unstack(tf.shape(inputs))
 
         def nothing():
             outputs = tf.zeros((length, count, cell.units), inputs.dtype)
             return (outputs if return_sequences else states[0]), list(states)
 
         # Of no rows or no steps, cuDNN knows nothing.
-        some = length * count > 0
-        return tf.cond(some, lambda: something(weights, inputs, states, mask), nothing)
+        some, in_all = length * count > 0, tf.fill([count], length)
+        return tf.cond(some, lambda: something(weights, inputs, states, mask, in_all), nothing)
 
-    def something(weights, inputs, states, mask):
-        length, count = tf.unstack(tf.shape(inputs)[:2])
-        in_all = tf.fill([count], length)
+    def something(weights, inputs, states, mask, in_all):
         if mask is not None:
             inputs, done, in_all = in_front(inputs, mask)
         with cell.constant_weights(weights):
-            vectors = [tf.reshape(tf.transpose(w), [-1]) for w in cell.cudnn_weights()]
+            columns = tf.transpose(tf.cast(cell.cudnn_weights(), inputs.dtype))
+        flat = tf.constant([-1])
+        parts = tf.split(columns, [inputs.shape[2], cell.units, 1, 1], axis=1)
         outputs, *last, _, _ = tf.raw_ops.CudnnRNNV3(
             input=inputs,
             input_h=states[0][None],
             input_c=states[-1][None],  # only an LSTM's is looked at
-            params=tf.concat(vectors, 0),
+            params=tf.concat([tf.reshape(part, flat) for part in parts], 0),
             sequence_lengths=tf.maximum(in_all, 1),  # it refuses a row without any step
             rnn_mode=cell.cudnn_mode,
             is_training=training,
         )
-        ends = zip(states, last)
-        last = [tf.where(in_all[:, None] > 0, after[0], before) for before, after in ends]
-        if not return_sequences:
-            return last[0], last
+        last = [tf.squeeze(after, 0) for _, after in zip(states, last)]  # a GRU has one
         if mask is not None:
+            some = in_all[:, None] > 0
+            last = [tf.where(some, after, before) for before, after in zip(states, last)]
             outputs = at_steps(done, tf.concat([states[0][None], outputs], 0))
-        return outputs, last
+        return (outputs if return_sequences else last[0]), last
 
     return execute

@@ -18,7 +18,8 @@ def without_gradients() -> Iterator[None]:
 
     A SavedModel holds a function for each gradient that it might be asked for. Whoever asks an
     export that was made in here gets a `LookupError` that says so. It is about inference:
-    a layer that is called with `training=True` keeps its gradient.
+    a layer that is called with `training=True` keeps its gradient. Larger batches are not cut in
+    two: whoever serves a model has other requests for the second core.
     """
     token = _wanted.set(False)
     try:

@@ -10,7 +10,7 @@ from layers.recurrence import gradients
 from layers.recurrence.given import Given
 from layers.recurrence.vjp import vjp_on_tape
 
-BLOCK = 8  # steps that share a pass of the loop, and the product that projects their inputs
+BLOCK = 4  # steps that share a pass of the loop, and the product that projects their inputs
 
 
 def recurrence(
@@ -45,10 +45,10 @@ def recurrence(
         input_masks, state_masks = given.drops
         dot = cell.dot(state_masks)
         with cell.constant_weights(weights, but=assigned):
-            if block:
+            if (block or 1) > 1:
                 return in_blocks(given, dot)
             x = given.inputs
-            if project:
+            if project and not block:
                 x = cell.project(x, input_masks, training)
             if unroll:
                 return unrolled(x, given, dot)
@@ -77,7 +77,8 @@ def recurrence(
 
         def body(t, outputs, states):
             of_step = given._replace(states=states, mask=None if masks is None else masks.read(t))
-            states = masked_update(cell, xs.read(t), of_step, dot)
+            x_t = cell.project(xs.read(t)) if project and block else xs.read(t)
+            states = masked_update(cell, x_t, of_step, dot)
             return t + 1, [array.write(t + 1, states[0]) for array in outputs], states
 
         _, outputs, states = tf.while_loop(
@@ -89,55 +90,52 @@ def recurrence(
         return (outputs[0].stack()[1:] if return_sequences else states[0]), states
 
     def in_blocks(given, dot):
-        length = tf.shape(given.inputs)[0]
-        whole = length - length % block
-        first, states = blocks(block, 0, whole, given, dot)
-        if block == 1:
-            return first, states
-        rest, states = blocks(1, whole, length, given._replace(states=states), dot)
-        return (tf.concat([first, rest], 0) if return_sequences else rest), states
+        """Blocks of steps, then what is left of them step by step."""
+        length, rows, _ = tf.unstack(tf.shape(given.inputs))
+        passes = length // block
+        ends = passes + length % block
+        outputs = []
+        if return_sequences:
+            # No steps lead: without any pass an array can't tell its shape.
+            units = given.states[0].shape[1]
+            none = tf.zeros((0, rows, units), given.inputs.dtype)
+            shape = (None, None, units)
+            array = tf.TensorArray(none.dtype, ends + 1, infer_shape=False, element_shape=shape)
+            outputs = [array.write(0, none)]
+        rest = given, rows, dot
+        states, outputs = blocks(block, lambda k: k * block, 0, passes, outputs, *rest)
+        rest = given._replace(states=states), rows, dot
+        before = passes * (block - 1)
+        states, outputs = blocks(1, lambda k: k + before, passes, ends, outputs, *rest)
+        return (outputs[0].concat() if return_sequences else states[0]), states
 
-    def blocks(count, first, end, given, dot):
-        """Steps first … end − 1, of which `count` divides the number."""
-        inputs, states, mask = given.inputs, list(given.states), given.mask
-        passes, rows = (end - first) // count, tf.shape(inputs)[1]
+    def blocks(count, first_step, first, end, outputs, given, rows, dot):
+        """The passes first … end − 1, of `count` steps each."""
+        mask, features = given.mask, given.inputs.shape[2]
+        inputs = tf.reshape(given.inputs, [-1, features])  # a block is a slice of its rows
+        size = tf.stack([count * rows, features])
 
-        def steps(x, k):
-            """The rows of `count` steps, one step's below another's."""
-            x = tf.slice(x, [first + k * count, 0, 0], [count, rows, x.shape[2]])
-            return tf.reshape(x, [count * rows, x.shape[2]])
-
-        def masks(k):
+        def masks(step):
             if mask is None:
                 return [None] * count
-            return tf.unstack(tf.slice(mask, [first + k * count, 0], [count, rows]), count)
-
-        # One place more, at the front: without any pass an array can't tell its shape.
-        units = states[0].shape[1]
-        outputs = tf.TensorArray(inputs.dtype, passes + 1, element_shape=(count, None, units))
-        none = tf.zeros((count, rows, units), inputs.dtype)
-        outputs = [outputs.write(0, none)] if return_sequences else []
+            return tf.unstack(tf.slice(mask, [step, 0], [count, rows]), count)
 
         def body(k, outputs, states):
-            made, x = [], steps(inputs, k)
+            made, step = [], first_step(k)
+            x = tf.slice(inputs, [step * rows, 0], size)
             if project:
                 x = cell.project(x)
-            for x_t, mask_t in zip(tf.split(x, count), masks(k)):
+            for x_t, mask_t in zip(tf.split(x, count), masks(step)):
                 of_step = given._replace(states=states, mask=mask_t)
                 states = masked_update(cell, x_t, of_step, dot)
                 made.append(states[0])
-            return k + 1, [array.write(k + 1, tf.stack(made)) for array in outputs], states
+            k += 1
+            return k, [array.write(k, tf.stack(made)) for array in outputs], states
 
         _, outputs, states = tf.while_loop(
-            lambda k, *_: k < passes,
-            body,
-            (0, outputs, states),
-            maximum_iterations=passes,
+            lambda k, *_: k < end, body, (first, outputs, list(given.states))
         )
-        if not return_sequences:
-            return states[0], states
-        made = outputs[0].stack()[1:]
-        return tf.reshape(made, [passes * count, rows, units]), states
+        return states, outputs
 
     return execute
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from layers import private_apis
 from layers.cell import Cell
-from layers.recurrence import cudnn, derived, elsewhere, fused, loop, programs, rows
+from layers.recurrence import cudnn, derived, elsewhere, fused, gradients, loop, programs, rows
 from layers.recurrence.given import Given
 from layers.recurrence.step import Step
 
@@ -86,8 +86,12 @@ class Call:
 
     @property
     def cuts(self) -> bool:
-        """Whether a batch may be cut in two."""
-        return self.alone and not (self.on_gpu or self.in_xla or self.depends)
+        """Whether a batch may be cut in two.
+
+        A server's is not: its cores have other requests to answer, and its graph is smaller.
+        """
+        served = not (self.training or gradients.wanted())
+        return self.alone and not (served or self.on_gpu or self.in_xla or self.depends)
 
 
 class Plan(NamedTuple):
@@ -197,12 +201,12 @@ def own_backward(call: Call, asked: str | None) -> Plan | str:
     if not call.in_xla and CONDITIONS & step.operations:
         # Of d + d in a branch it makes 2 · d, which comes out with no value and no shape.
         return "TensorFlow's graph optimizer spoils the gradient of a condition in such a loop"
-    gradients = step.gradients
-    why_not = programs.refusal(gradients.operations) if call.in_xla else None
+    slopes = step.gradients
+    why_not = programs.refusal(slopes.operations) if call.in_xla else None
     if why_not:
         return why_not
-    loops = derived.loops_of(step, gradients, by_xla=call.in_xla)
-    passes = derived.passes(step, gradients, call.return_sequences, loops)
+    loops = derived.loops_of(step, slopes, by_xla=call.in_xla)
+    passes = derived.passes(step, slopes, call.return_sequences, loops)
     execute = derived.recurrence(step, call.return_sequences, passes)
 
     def run(batch_first):

@@ -5,7 +5,6 @@ Both ask for rows that are each on their own (`rowwise.py`).
 
 import contextlib
 import contextvars
-import functools
 from collections.abc import Callable, Iterator
 
 import tensorflow as tf
@@ -122,15 +121,14 @@ def _halves(execute, weights, given):
     if rows is not None and rows % 2:
         rows = None  # the halves are not equal: but to one function they are
     count = rows or tf.shape(given.inputs)[0]
-    first = count // 2
+    sizes = tf.stack([count // 2, count - count // 2])
 
-    def part(t, upper):
-        half = t[:first] if upper else t[first:]
+    def halves(t):
         shape = (rows // 2 if rows else None, *t.shape[1:])
-        return tf.ensure_shape(half, shape) if half.shape != shape else half
+        return [tf.ensure_shape(half, shape) for half in tf.split(t, sizes)]
 
-    upper, lower = (given.map_rows(functools.partial(part, upper=u)) for u in (True, False))
-    results = execute(weights, upper), execute(weights, lower)
+    flat = zip(*((None, None) if t is None else halves(t) for t in tf.nest.flatten(given)))
+    results = [execute(weights, tf.nest.pack_sequence_as(given, half)) for half in flat]
     return tf.nest.map_structure(lambda *both: tf.concat(both, axis=0), *results)
 
 
