@@ -15,8 +15,6 @@ import processes
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# XLA's newer way to write fusions takes twice as long to compile, for the same numbers.
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 import keras
 import tensorflow as tf
@@ -25,7 +23,7 @@ from tensorflow.python.framework import kernels, op_def_registry
 
 REPOSITORY = Path(__file__).parents[1]
 # For processes whose programs are small and run a few times: to make them fast takes longer.
-HASTY = {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_backend_optimization_level=0"}
+HASTY = {"XLA_FLAGS": f"{os.getenv('XLA_FLAGS', '')} --xla_backend_optimization_level=0"}
 
 LONG = ("right_or_refused", "recipes", "recurrence", "parity", "serving", "keras_suite")
 LONG += ("hostile_input", "speech", "random_cells", "word_embeddings", "own_texts", "streaming")

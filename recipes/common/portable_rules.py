@@ -34,11 +34,14 @@ def _portable(pattern):
 @cache
 def ranges(unicode_class: str) -> str:
     """Such as "a-zß-ö", the characters of the class, as TensorFlow sees them."""
-    points = np.array([n for n in range(0x110000) if not 0xD800 <= n < 0xE000], "int32")
-    found = tf.strings.regex_full_match(
-        tf.strings.unicode_encode(points[:, None], "UTF-8"), unicode_class
-    )
-    points = points[found.numpy()]
+    points, characters = _all_characters()
+    points = points[tf.strings.regex_full_match(characters, unicode_class).numpy()]
     breaks = np.flatnonzero(np.diff(points) > 1)
     firsts, lasts = points[np.r_[0, breaks + 1]], points[np.r_[breaks, len(points) - 1]]
     return "".join(f"{chr(a)}-{chr(b)}" if a < b else chr(a) for a, b in zip(firsts, lasts))
+
+
+@cache
+def _all_characters():
+    points = np.array([n for n in range(0x110000) if not 0xD800 <= n < 0xE000], "int32")
+    return points, tf.strings.unicode_encode(points[:, None], "UTF-8")

@@ -66,6 +66,11 @@ def export_litert(
         )
     if (quantize == "int8") != (examples is not None):
         raise ValueError("`export_litert` needs `examples` for `quantize='int8'`, and only there.")
+    if examples is not None and (rows := len(keras.tree.flatten(examples)[0])) < batch_size:
+        raise ValueError(
+            f"`export_litert` got {rows} rows of `examples` for batch_size={batch_size}: give at "
+            "least as many, some hundred are better."
+        )
 
     def convert(model):
         return _as_litert(model, batch_size)
