@@ -32,7 +32,7 @@ from timing import machine
 
 HERE = Path(__file__).parent
 KINDS = "LSTM", "GRU", "BiLSTM"
-BATCHES = 1, 8, 32
+BATCHES = 1, 8, 32, 128
 
 
 # --- One process: a file is loaded and asked ---------------------------------------------------
@@ -115,7 +115,7 @@ def write(kind, args, folder):
 
     ours, kerass = (build(x, kind, args.features, args.units) for x in (layers, keras.layers))
     kerass.set_weights(ours.get_weights())
-    shape = (100, args.steps, args.features)
+    shape = (max(BATCHES), args.steps, args.features)
     examples = np.random.default_rng(1).normal(size=shape).astype("float32")
     found = {}
     with layers.without_gradients():
