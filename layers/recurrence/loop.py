@@ -102,15 +102,15 @@ def recurrence(
             shape = (None, None, units)
             array = tf.TensorArray(none.dtype, ends + 1, infer_shape=False, element_shape=shape)
             outputs = [array.write(0, none)]
-        rest = given, rows, dot
-        states, outputs = blocks(block, lambda k: k * block, 0, passes, outputs, *rest)
-        rest = given._replace(states=states), rows, dot
-        before = passes * (block - 1)
-        states, outputs = blocks(1, lambda k: k + before, passes, ends, outputs, *rest)
+        states, outputs = blocks(block, lambda k: k * block, 0, passes, outputs, given, rows, dot)
+        given = given._replace(states=states)
+        states, outputs = blocks(
+            1, lambda k: k + passes * (block - 1), passes, ends, outputs, given, rows, dot
+        )
         return (outputs[0].concat() if return_sequences else states[0]), states
 
     def blocks(count, first_step, first, end, outputs, given, rows, dot):
-        """The passes first … end − 1, of `count` steps each."""
+        """The passes first … end − 1, of `count` steps each; k starts at `first_step(k)`."""
         mask, features = given.mask, given.inputs.shape[2]
         inputs = tf.reshape(given.inputs, [-1, features])  # a block is a slice of its rows
         size = tf.stack([count * rows, features])
