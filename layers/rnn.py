@@ -150,7 +150,8 @@ class RNN(keras.layers.RNN):
             )
         constants = self._check_constants(constants, sequences)
         if initial_state is None and not self.stateful:
-            initial_state = self.get_initial_state(batch_size=tf.shape(sequences)[0])
+            rows = sequences.shape[0] or tf.shape(sequences)[0]
+            initial_state = self.get_initial_state(batch_size=rows)
         elif initial_state is None:
             initial_state = self.states
         self._check_states(initial_state, sequences)

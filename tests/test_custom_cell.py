@@ -218,3 +218,16 @@ def test_a_dropout_inside_draws_a_mask_for_every_step_of_every_batch(graph):
     dropped = np.concatenate([run(X, training=True).numpy() == 0 for _ in range(2)], axis=1)
     masks = {tuple(step) for step in dropped[0]}
     assert len(masks) == 2 * TIME
+
+
+def test_a_projection_knows_how_many_features_there_are():
+    @keras.saving.register_keras_serializable(package="tests")
+    class Scaled(layers.SimpleRNNCell):
+        def project(self, inputs, masks=None, training=False):
+            return super().project(inputs / inputs.shape[-1] ** 0.5, masks, training)
+
+    layer = layers.RNN(Scaled(4), return_sequences=True)
+    x = np.random.default_rng(0).normal(size=(2, 9, 3)).astype("float32")
+    expected = layer(x)  # eagerly, step by step
+    unknown = tf.function(layer, input_signature=[tf.TensorSpec((None, None, 3))])
+    np.testing.assert_allclose(unknown(x), expected, rtol=1e-5, atol=1e-6)

@@ -184,7 +184,7 @@ def test_what_is_asked_for_is_checked(larger, tmp_path):
         layers.export_litert(model, tmp_path / "model.tflite", quantize="int8")
     with pytest.raises(ValueError, match="only there"):
         layers.export_litert(model, tmp_path / "model.tflite", examples=examples)
-    with pytest.raises(ValueError, match="got 40 rows of `examples` for batch_size=64"):
+    with pytest.raises(ValueError, match="got 40 rows of `examples` for a batch of 64"):
         layers.export_litert(model, tmp_path / "m", 64, quantize="int8", examples=examples)
     assert not list(tmp_path.iterdir())
 

@@ -68,8 +68,8 @@ def recurrence(cell: Cell, return_sequences: bool, training: bool = False) -> Ca
             inputs, done, in_all = in_front(inputs, mask)
         with cell.constant_weights(weights):
             columns = tf.transpose(tf.cast(cell.cudnn_weights(), inputs.dtype))
-        flat = tf.constant([-1])
-        parts = tf.split(columns, [inputs.shape[2], cell.units, 1, 1], axis=1)
+        flat = tf.constant([-1])  # once for all parts
+        parts = tf.split(columns, [cell.kernel.shape[0], cell.units, 1, 1], axis=1)
         outputs, *last, _, _ = tf.raw_ops.CudnnRNNV3(
             input=inputs,
             input_h=states[0][None],
@@ -81,9 +81,12 @@ def recurrence(cell: Cell, return_sequences: bool, training: bool = False) -> Ca
         )
         last = [tf.squeeze(after, 0) for _, after in zip(states, last)]  # a GRU has one
         if mask is not None:
-            some = in_all[:, None] > 0
-            last = [tf.where(some, after, before) for before, after in zip(states, last)]
+            ran = in_all[:, None] > 0
+            last = [tf.where(ran, after, before) for before, after in zip(states, last)]
+        if not return_sequences:
+            return last[0], last
+        if mask is not None:
             outputs = at_steps(done, tf.concat([states[0][None], outputs], 0))
-        return (outputs if return_sequences else last[0]), last
+        return outputs, last
 
     return execute

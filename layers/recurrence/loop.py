@@ -29,7 +29,8 @@ def recurrence(
         unroll: Whether to build every step into the graph instead of a loop.
         block: How many steps to project and to run in each pass of the loop, instead of
             projecting all at once. In a graph that has no gradient to find this is faster:
-            nothing is stored for all steps, and a pass of the loop has a cost of its own.
+            nothing is stored for all steps, and a pass of the loop has a cost of its own. XLA
+            takes 1.
         project: Whether to; if not, the inputs are what `project` made of them.
         assigned: The places of the weights that a step assigns.
 
@@ -45,7 +46,7 @@ def recurrence(
         input_masks, state_masks = given.drops
         dot = cell.dot(state_masks)
         with cell.constant_weights(weights, but=assigned):
-            if (block or 1) > 1:
+            if block and block > 1:
                 return in_blocks(given, dot)
             x = given.inputs
             if project and not block:
@@ -77,7 +78,9 @@ def recurrence(
 
         def body(t, outputs, states):
             of_step = given._replace(states=states, mask=None if masks is None else masks.read(t))
-            x_t = cell.project(xs.read(t)) if project and block else xs.read(t)
+            x_t = xs.read(t)
+            if project and block:
+                x_t = cell.project(x_t)
             states = masked_update(cell, x_t, of_step, dot)
             return t + 1, [array.write(t + 1, states[0]) for array in outputs], states
 
@@ -91,28 +94,18 @@ def recurrence(
 
     def in_blocks(given, dot):
         """Blocks of steps, then what is left of them step by step."""
-        length, rows, _ = tf.unstack(tf.shape(given.inputs))
+        length = tf.shape(given.inputs)[0]
         passes = length // block
-        ends = passes + length % block
-        outputs = []
-        if return_sequences:
-            # No steps lead: without any pass an array can't tell its shape.
-            units = given.states[0].shape[1]
-            none = tf.zeros((0, rows, units), given.inputs.dtype)
-            shape = (None, None, units)
-            array = tf.TensorArray(none.dtype, ends + 1, infer_shape=False, element_shape=shape)
-            outputs = [array.write(0, none)]
-        states, outputs = blocks(block, lambda k: k * block, 0, passes, outputs, given, rows, dot)
+        first, states = blocks(block, 0, passes, given, dot)
         given = given._replace(states=states)
-        states, outputs = blocks(
-            1, lambda k: k + passes * (block - 1), passes, ends, outputs, given, rows, dot
-        )
-        return (outputs[0].concat() if return_sequences else states[0]), states
+        rest, states = blocks(1, passes * block, length % block, given, dot)
+        return (tf.concat([first, rest], 0) if return_sequences else rest), states
 
-    def blocks(count, first_step, first, end, outputs, given, rows, dot):
-        """The passes first … end − 1, of `count` steps each; k starts at `first_step(k)`."""
-        mask, features = given.mask, given.inputs.shape[2]
-        inputs = tf.reshape(given.inputs, [-1, features])  # a block is a slice of its rows
+    def blocks(count, start, passes, given, dot):
+        """So many passes of `count` steps each, from step `start` on."""
+        states, mask, features = list(given.states), given.mask, given.inputs.shape[2]
+        length, rows, _ = tf.unstack(tf.shape(given.inputs))
+        inputs = tf.reshape(given.inputs, [length * rows, features])  # a block is a slice of it
         size = tf.stack([count * rows, features])
 
         def masks(step):
@@ -120,9 +113,17 @@ def recurrence(
                 return [None] * count
             return tf.unstack(tf.slice(mask, [step, 0], [count, rows]), count)
 
+        # One place more, at the front: without any pass an array can't tell its shape. All are of
+        # one shape, for who has XLA compile an export.
+        units, dtype = states[0].shape[1], states[0].dtype
+        outputs = tf.TensorArray(dtype, passes + 1, element_shape=(count, None, units))
+        none = tf.zeros((count, rows, units), dtype)
+        outputs = [outputs.write(0, none)] if return_sequences else []
+
         def body(k, outputs, states):
-            made, step = [], first_step(k)
+            made, step = [], start + k * count
             x = tf.slice(inputs, [step * rows, 0], size)
+            x.set_shape((None, features))
             if project:
                 x = cell.project(x)
             for x_t, mask_t in zip(tf.split(x, count), masks(step)):
@@ -132,10 +133,11 @@ def recurrence(
             k += 1
             return k, [array.write(k, tf.stack(made)) for array in outputs], states
 
-        _, outputs, states = tf.while_loop(
-            lambda k, *_: k < end, body, (first, outputs, list(given.states))
-        )
-        return states, outputs
+        _, outputs, states = tf.while_loop(lambda k, *_: k < passes, body, (0, outputs, states))
+        if not return_sequences:
+            return states[0], states
+        made = tf.reshape(outputs[0].stack(), [(passes + 1) * count, rows, units])
+        return made[count:], states
 
     return execute
 

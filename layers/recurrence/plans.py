@@ -88,7 +88,8 @@ class Call:
     def cuts(self) -> bool:
         """Whether a batch may be cut in two.
 
-        A server's is not: its cores have other requests to answer, and its graph is smaller.
+        Not when it is served (`without_gradients`): the cores have other requests to answer, and
+        the graph is smaller.
         """
         served = not (self.training or gradients.wanted())
         return self.alone and not (served or self.on_gpu or self.in_xla or self.depends)

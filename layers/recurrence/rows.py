@@ -127,8 +127,8 @@ def _halves(execute, weights, given):
         shape = (rows // 2 if rows else None, *t.shape[1:])
         return [tf.ensure_shape(half, shape) for half in tf.split(t, sizes)]
 
-    flat = zip(*((None, None) if t is None else halves(t) for t in tf.nest.flatten(given)))
-    results = [execute(weights, tf.nest.pack_sequence_as(given, half)) for half in flat]
+    pairs = [(None, None) if t is None else halves(t) for t in tf.nest.flatten(given)]
+    results = [execute(weights, tf.nest.pack_sequence_as(given, half)) for half in zip(*pairs)]
     return tf.nest.map_structure(lambda *both: tf.concat(both, axis=0), *results)
 
 

@@ -43,5 +43,6 @@ def ranges(unicode_class: str) -> str:
 
 @cache
 def _all_characters():
+    """(All code points but surrogates, each in UTF-8.)"""
     points = np.array([n for n in range(0x110000) if not 0xD800 <= n < 0xE000], "int32")
     return points, tf.strings.unicode_encode(points[:, None], "UTF-8")

@@ -66,11 +66,16 @@ def export_litert(
         )
     if (quantize == "int8") != (examples is not None):
         raise ValueError("`export_litert` needs `examples` for `quantize='int8'`, and only there.")
-    if examples is not None and (rows := len(keras.tree.flatten(examples)[0])) < batch_size:
-        raise ValueError(
-            f"`export_litert` got {rows} rows of `examples` for batch_size={batch_size}: give at "
-            "least as many, some hundred are better."
-        )
+    if examples is not None:
+        inputs = getattr(model, "inputs", None)
+        rows, least = len(keras.tree.flatten(examples)[0]), batch_size
+        if inputs and inputs[0].shape[0]:
+            least = inputs[0].shape[0]
+        if rows < least:
+            raise ValueError(
+                f"`export_litert` got {rows} rows of `examples` for a batch of {least}: give at "
+                "least as many, some hundred are better."
+            )
 
     def convert(model):
         return _as_litert(model, batch_size)
