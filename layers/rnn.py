@@ -150,8 +150,7 @@ class RNN(keras.layers.RNN):
             )
         constants = self._check_constants(constants, sequences)
         if initial_state is None and not self.stateful:
-            rows = sequences.shape[0] or tf.shape(sequences)[0]
-            initial_state = self.get_initial_state(batch_size=rows)
+            initial_state = self.get_initial_state(batch_size=ops.shape(sequences)[0])
         elif initial_state is None:
             initial_state = self.states
         self._check_states(initial_state, sequences)

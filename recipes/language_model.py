@@ -349,7 +349,7 @@ def main(args: argparse.Namespace) -> None:
     def score(page):
         return {"nats": page.losses(validation).mean(dtype="float64")}
 
-    other_runtimes.write(args, text_export.numeric(model, symbols), score)
+    other_runtimes.write(args, lambda: text_export.numeric(model, symbols), score)
 
 
 if __name__ == "__main__":

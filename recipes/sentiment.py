@@ -314,9 +314,11 @@ def main(args: argparse.Namespace) -> None:
     found = served["serving_default"][0](tf.constant(examples))
     for text, label, each in zip(examples, found["label"].numpy(), found["probabilities"].numpy()):
         print(f"  {text}  {label.decode()} ({each.max():.2f})")
-    made = sentiment_export.numeric(model, RULES, labels, LONGEST)
     other_runtimes.write(
-        args, made, lambda model: evaluate(model, data["test"])[0], lambda: data["train"][0][:200]
+        args,
+        lambda: sentiment_export.numeric(model, RULES, labels, LONGEST),
+        lambda model: evaluate(model, data["test"])[0],
+        lambda: data["train"][0][:200],
     )
 
 

@@ -278,9 +278,11 @@ def learn_words(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
     title = f"{args.data.name if args.data else args.dataset}, {args.cell}: {said}"
     pictures.confusion(args.output / "confusion.png", confusion, words, title)
     print(f"Test: {said} are understood.")
-    made = speech_export.numeric_for_words(model, words)
     other_runtimes.write(
-        args, made, lambda read: evaluate(read, data["test"], words)[0], lambda: seconds(data)
+        args,
+        lambda: speech_export.numeric_for_words(model, words),
+        lambda read: evaluate(read, data["test"], words)[0],
+        lambda: seconds(data),
     )
     return model, speech_export.word_signatures(model, words, data["test"][0].samples, RATE)
 
@@ -328,9 +330,11 @@ def learn_texts(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
         f"“{example.text}”, by {example.speaker or example.name}; beam search: “{searched}”",
     )
     print(f"Test: {test['error_rate']:.2%} of symbols wrong, missing or added.")
-    made = speech_export.numeric_for_texts(model, symbols)
     other_runtimes.write(
-        args, made, lambda read: evaluated(read, data["test"], symbols), lambda: seconds(data)
+        args,
+        lambda: speech_export.numeric_for_texts(model, symbols),
+        lambda read: evaluated(read, data["test"], symbols),
+        lambda: seconds(data),
     )
     served = speech_export.text_signatures(model, symbols, example.samples, RATE)
     return model, served

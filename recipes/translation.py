@@ -270,7 +270,7 @@ def main(args: argparse.Namespace) -> None:
     def score(write):
         return translation_scores.score(translate(write, sources), true)
 
-    other_runtimes.write(args, translation_export.numeric(translator), score)
+    other_runtimes.write(args, lambda: translation_export.numeric(translator), score)
 
 
 if __name__ == "__main__":

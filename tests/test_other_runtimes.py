@@ -62,7 +62,7 @@ def installed():
 def written(made, folder, litert=False, examples=()):
     args = argparse.Namespace(onnx=True, litert=litert, output=folder)
     make = None if examples is None else lambda: examples
-    other_runtimes.write(args, made, lambda model: {"accuracy": 1.0}, make)
+    other_runtimes.write(args, lambda: made, lambda model: {"accuracy": 1.0}, make)
     return onnx_query.load(folder / "onnx")
 
 

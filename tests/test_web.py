@@ -129,7 +129,7 @@ def models(tmp_path_factory):
     for name, made in numeric.items():
         args = argparse.Namespace(onnx=True, output=folder / name)
         args.output.mkdir()
-        other_runtimes.write(args, made, lambda model: {})
+        other_runtimes.write(args, lambda made=made: made, lambda model: {})
     return {name: (served[name], folder / name / "onnx") for name in served}
 
 

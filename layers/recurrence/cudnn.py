@@ -66,7 +66,7 @@ def recurrence(cell: Cell, return_sequences: bool, training: bool = False) -> Ca
     def something(weights, inputs, states, mask, in_all):
         if mask is not None:
             inputs, done, in_all = in_front(inputs, mask)
-        with cell.constant_weights(weights):
+        with cell.constant_weights(weights):  # which Keras joins in their own type
             columns = tf.transpose(tf.cast(cell.cudnn_weights(), inputs.dtype))
         flat = tf.constant([-1])  # once for all parts
         parts = tf.split(columns, [cell.kernel.shape[0], cell.units, 1, 1], axis=1)
@@ -79,7 +79,7 @@ def recurrence(cell: Cell, return_sequences: bool, training: bool = False) -> Ca
             rnn_mode=cell.cudnn_mode,
             is_training=training,
         )
-        last = [tf.squeeze(after, 0) for _, after in zip(states, last)]  # a GRU has one
+        last = [tf.squeeze(after, 0) for after in last[: len(states)]]  # a GRU has one
         if mask is not None:
             ran = in_all[:, None] > 0
             last = [tf.where(ran, after, before) for before, after in zip(states, last)]

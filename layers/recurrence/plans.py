@@ -202,12 +202,11 @@ def own_backward(call: Call, asked: str | None) -> Plan | str:
     if not call.in_xla and CONDITIONS & step.operations:
         # Of d + d in a branch it makes 2 · d, which comes out with no value and no shape.
         return "TensorFlow's graph optimizer spoils the gradient of a condition in such a loop"
-    slopes = step.gradients
-    why_not = programs.refusal(slopes.operations) if call.in_xla else None
+    why_not = programs.refusal(step.gradients.operations) if call.in_xla else None
     if why_not:
         return why_not
-    loops = derived.loops_of(step, slopes, by_xla=call.in_xla)
-    passes = derived.passes(step, slopes, call.return_sequences, loops)
+    loops = derived.loops_of(step, step.gradients, by_xla=call.in_xla)
+    passes = derived.passes(step, step.gradients, call.return_sequences, loops)
     execute = derived.recurrence(step, call.return_sequences, passes)
 
     def run(batch_first):

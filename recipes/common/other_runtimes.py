@@ -48,21 +48,23 @@ class Numeric(NamedTuple):
 
 def write(
     args: argparse.Namespace,
-    made: Numeric,
+    make: Callable[[], Numeric],
     score: Callable,
     examples: Callable[[], list] | None = None,
 ) -> None:
     """Writes what `args.onnx` and `args.litert` ask for into `args.output`, and prints its scores.
 
     Args:
+        make: Makes what is written; not called if nothing is asked for.
         score: Of what stands in for the model in the recipe's evaluation, its scores.
         examples: For LiteRT, makes some inputs, as the page's classes take them: what 8 bits are
             spread over. None: no file computes in 8 bits.
     """
-    found = {}
-    for place in WRITERS:
-        if not getattr(args, place, False):
-            continue
+    places = [place for place in WRITERS if getattr(args, place, False)]
+    if not places:
+        return
+    made, found = make(), {}
+    for place in places:
         folder = args.output / place
         shutil.rmtree(folder, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=args.output, prefix=".writing-") as beside:
@@ -84,8 +86,7 @@ def write(
     for name, scores in found.items():
         each = [f"{what} {x:.4f}" for what, x in scores.items() if what != "bytes"]
         print(f"  {name:24} {scores['bytes'] / 1e6:7.2f} MB  {'  '.join(each)}")
-    if found:
-        files.write_json(args.output / "other_runtimes.json", found)
+    files.write_json(args.output / "other_runtimes.json", found)
 
 
 def write_onnx(made: Numeric, folder: Path, examples: Callable | None) -> None:
