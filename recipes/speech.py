@@ -6,6 +6,7 @@
     python recipes/speech.py --strings                   # strings of digits, as they are spoken
     python recipes/speech.py --data speech_commands      # a folder of recordings for each word
     python recipes/speech.py --data spoken.csv           # whole texts, letter by letter
+    python recipes/speech.py --data spoken.csv --pieces 500  # … in pieces of words
     python recipes/speech.py --dataset sample            # built-in voices, no download
 
 A front end in the graph makes a log-mel spectrum of each 10 milliseconds
@@ -46,6 +47,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--split", choices=("speakers", "shared"), help="who is tested on is heard in training, "
         "too (shared), or not; default: speakers")  # fmt: skip
     add("--test-speaker", metavar="NAME", help="default: the last one")
+    add("--pieces", type=command_line.positive, help="of words, that a table's texts are cut into; "
+        "default: letters")  # fmt: skip
     add("--units", type=command_line.positive, default=128, help="default: 128; 22 for a phone")
     command_line.add_runtimes(parser)
     args = command_line.parse(parser, argv)
@@ -56,6 +59,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--split shared tests on all speakers: leave out --test-speaker")
     if table and args.strings:
         parser.error("--strings joins words of a folder; a table's texts are read as they are")
+    if args.pieces and not table:
+        parser.error("--pieces are of a table's texts: give --data FILE")
     args.split = args.split or "speakers"
     args.texts = bool(table or args.strings)
     return args
@@ -289,7 +294,10 @@ def learn_words(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
 
 def learn_texts(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras.Model, dict]:
     """(the model, its signatures)."""
-    symbols = Symbols.of([r.text for r in data["train"]], letters=not args.strings)
+    texts = [recording.text for recording in data["train"]]
+    symbols = Symbols.of(texts, letters=not args.strings)
+    if args.pieces:
+        symbols = Symbols.of_pieces(texts, args.pieces)
     if args.strings:
         train = string_batches(data["train"], symbols)
         lengths = range(1, word_strings.MOST + 1)

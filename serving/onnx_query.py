@@ -84,8 +84,9 @@ class Classifier:
 
     def __init__(self, about: dict, run: Callable, folder: Path):
         self.read, self.run, self.labels = Reader(about), run, about["labels"]
-        self.share, self.orders = about.get("share_of_ngrams"), about.get("longest_ngram")
+        self.share = about.get("share_of_ngrams")
         if self.share is not None:
+            self.ngram_codes = about["ngram_codes"]
             self.ngrams = dict(np.load(folder / "ngrams.npz"))
 
     def inputs(self, texts: list[str]) -> dict[str, np.ndarray]:
@@ -112,10 +113,11 @@ class Classifier:
         keys, weights = self.ngrams["keys"], self.ngrams["weights"]
         words = np.where(numbers > UNKNOWN, numbers, 0).astype("int64")
         found = [words]
-        for n in range(1, self.orders):
+        base, prime = self.ngram_codes["base"], self.ngram_codes["prime"]
+        for n in range(1, self.ngram_codes["longest"]):
             before, following = found[-1][: len(words) - n], words[n:]
             both = (before > 0) & (following > 0)
-            found.append(np.where(both, before * 2**21 + following, 0))
+            found.append(np.where(both, (before * base + following) % prime, 0))
         asked = np.unique(np.concatenate(found))
         place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
         return weights[place[keys[place] == asked]].sum(0)
@@ -208,7 +210,8 @@ class Transcriber(Listener):
     def __call__(self, paths: list[str]) -> dict[str, list]:
         found = [beam_search(softmax(self.logits(samples))) for samples in self.read(paths)]
         names, separator = self.about["names"], self.about["separator"]
-        return {"text": [separator.join(names[k] for k in one) for one in found]}
+        texts = [separator.join(names[k] for k in one) for one in found]
+        return {"text": [text.removeprefix(" ") for text in texts]}
 
 
 def beam_search(steps: np.ndarray, beam: int = 16) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ def test_scores_are_the_ratios_of_the_different_ngrams(classes):
     layer = ngrams.counted(texts, labels, classes)
     layer.kernel.assign(tf.ones_like(layer.kernel))
 
-    vectorizer = CountVectorizer(ngram_range=(1, 3), binary=True, token_pattern=r"\S+")
+    vectorizer = CountVectorizer(ngram_range=(1, ngrams.LONGEST), binary=True, token_pattern=r"\S+")
     present = vectorizer.fit_transform([" ".join(f"w{word}" for word in row) for row in rows])
     known = ["w1" not in gram.split() for gram in vectorizer.get_feature_names_out()]
     present = present.toarray()[:, known]
@@ -26,7 +26,8 @@ def test_scores_are_the_ratios_of_the_different_ngrams(classes):
     for one in [1] if classes == 2 else range(3):
         p, q = (1 + present[labels == one].sum(0), 1 + present[labels != one].sum(0))
         ratios.append(np.log(p / p.sum() / (q / q.sum())))
-    np.testing.assert_allclose(layer(numbers), present @ np.stack(ratios, -1), rtol=1e-5, atol=1e-5)
+    expected = present @ np.stack(ratios, -1)  # the layer's ratios are of half precision
+    np.testing.assert_allclose(layer(numbers), expected, rtol=1e-3, atol=2e-3)
 
     fewer = ngrams.counted(texts.take(3), labels[:21], classes)
     fewer.kernel.assign(tf.ones_like(fewer.kernel))
@@ -35,7 +36,7 @@ def test_scores_are_the_ratios_of_the_different_ngrams(classes):
     all_of_them = layer.ratios.numpy()[np.searchsorted(layer.keys, fewer.keys)]
     assert 10 < len(all_of_them) < layer.keys.shape[0]
     # P is a share of those that are counted, so all ratios differ by the same.
-    np.testing.assert_allclose(np.ptp(fewer.ratios - all_of_them, axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(np.ptp(fewer.ratios - all_of_them, axis=0), 0, atol=2e-3)
 
 
 def test_only_the_most_frequent_are_kept(monkeypatch):

@@ -448,15 +448,31 @@ def test_errors_are_what_must_be_changed():
 
 def test_symbols_are_words_or_letters():
     words = ctc.Symbols.of(["yes", "no"], letters=False)
-    assert words == (["no", "yes"], " ") and words.numbers("yes no yes") == [1, 0, 1]
+    assert words == (["no", "yes"], " ", None) and words.numbers("yes no yes") == [1, 0, 1]
     assert words.texts(tf.ragged.constant([[1, 0], []], tf.int32)).numpy().tolist() == [
         b"yes no",
         b"",
     ]
     letters = ctc.Symbols.of(["ab c", "ba"], letters=True)
-    assert letters == ([" ", "a", "b", "c"], "") and letters.numbers("c a") == [3, 0, 1]
+    assert letters == ([" ", "a", "b", "c"], "", None) and letters.numbers("c a") == [3, 0, 1]
     with pytest.raises(SystemExit, match=r"x\.wav: its text has \['d'\]"):
         letters.refuse_unknown([Recording(SOUND, "abd", "", "x.wav")])
+
+
+def test_pieces_of_words_make_the_same_text_again():
+    texts = ["one two three", "two three one", "three three"]
+    with pytest.raises(SystemExit, match="--pieces: these texts have characters for 11"):
+        ctc.Symbols.of_pieces(texts, 10)
+    symbols = ctc.Symbols.of_pieces(texts, 14)
+    assert " three" in symbols.names and len(symbols.names) <= 14
+    numbers = tf.ragged.constant([symbols.numbers(text) for text in texts], dtype=tf.int32)
+    assert [text.decode() for text in symbols.texts(numbers).numpy()] == texts
+    assert 2 <= len(symbols.numbers("three three")) < len("three three")
+    first, rest = numbers[:, :1], numbers[:, 1:]  # as a stream has them
+    found = symbols.texts(rest, before=symbols.texts(first, before=tf.fill([3], "")))
+    assert [text.decode() for text in found.numpy()] == texts
+    with pytest.raises(SystemExit, match=r"x\.wav: its text has \['q'\]"):
+        symbols.refuse_unknown([Recording(SOUND, "two q", "", "x.wav")])
 
 
 def test_the_level_is_the_loudest_so_far_and_falls():

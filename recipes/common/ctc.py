@@ -18,7 +18,9 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
+from sentencepiece import SentencePieceProcessor
 
+from recipes.common import subwords
 from recipes.common.recordings import Recording
 
 BEAM, TOLD = 16, 3  # prefixes that are kept while searching, and texts in an answer
@@ -26,26 +28,43 @@ PADDING = -1  # behind shorter texts' numbers
 
 
 class Symbols(NamedTuple):
-    """What texts are made of: letters, or words with a separator in between."""
+    """What texts are made of: letters, words with a separator in between, or pieces of words, of
+    which those that begin one have a space in front."""
 
     names: list[str]
     separator: str
+    processor: SentencePieceProcessor | None = None  # cuts words into pieces
 
     @classmethod
     def of(cls, texts: list[str], letters: bool) -> "Symbols":
         names = sorted({*"".join(texts)} if letters else {*texts})
         return cls(names, "" if all(len(name) == 1 for name in names) else " ")
 
+    @classmethod
+    def of_pieces(cls, texts: list[str], count: int) -> "Symbols":
+        """`count` at most, learned from `texts`."""
+        processor = SentencePieceProcessor(model_proto=subwords.learn(texts, count))
+        numbers = range(subwords.END + 1, processor.get_piece_size())
+        pieces = [processor.id_to_piece(k).replace(subwords.SPACE, " ") for k in numbers]
+        return cls(pieces, "", processor)
+
     def split(self, text: str) -> list[str]:
+        if self.processor:
+            pieces = self.processor.encode(text, out_type=str)
+            return [piece.replace(subwords.SPACE, " ") for piece in pieces]
         return text.split(self.separator) if self.separator else list(text)
 
     def numbers(self, text: str) -> list[int]:
         return [self.names.index(symbol) for symbol in self.split(text)]
 
-    def texts(self, numbers: tf.RaggedTensor) -> tf.Tensor:
-        """(batch,) strings of ragged `numbers`."""
+    def texts(self, numbers: tf.RaggedTensor, before: tf.Tensor | None = None) -> tf.Tensor:
+        """(batch,) strings of ragged `numbers`, or of what was `before` and these."""
         found = tf.gather(tf.constant(self.names), numbers)
-        return tf.strings.reduce_join(found, axis=-1, separator=self.separator)
+        found = tf.strings.reduce_join(found, axis=-1, separator=self.separator)
+        if before is not None:
+            between = tf.where((before == "") | (found == ""), "", self.separator)
+            found = tf.strings.join([before, between, found])
+        return tf.strings.regex_replace(found, "^ ", "")
 
     def refuse_unknown(self, recordings: list[Recording]) -> None:
         """Ends the program if a text has a symbol that is none of these."""

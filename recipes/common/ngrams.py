@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 from sklearn.preprocessing import label_binarize
 
-LONGEST = 3  # words
-MOST = 400_000  # weights: the n-grams that most texts have, times the outputs
-BITS = 21  # for the number of a word: three of them are one number of 63 bits
+LONGEST = 4  # words
+MOST = 1_000_000  # weights: the n-grams that most texts have, times the outputs
+BASE, PRIME = 1_000_003, 2**31 - 1  # a code is the words' numbers to this base, modulo this
 
 
 class NGrams(keras.layers.Layer):
@@ -28,8 +28,9 @@ class NGrams(keras.layers.Layer):
     def __init__(self, keys: np.ndarray, outputs: int, **kwargs):
         super().__init__(**kwargs)
         keys, shape = keras.initializers.Constant(keys), (len(keys), outputs)
-        self.keys = self.add_weight(shape[:1], keys, "int64", trainable=False, name="keys")
-        self.ratios = self.add_weight(shape, "zeros", trainable=False, name="ratios")
+        self.keys = self.add_weight(shape[:1], keys, "int32", trainable=False, name="keys")
+        small = {"dtype": "float16", "autocast": False, "trainable": False}
+        self.ratios = self.add_weight(shape, "zeros", name="ratios", **small)
         self.kernel = self.add_weight(shape, "zeros", name="kernel")
 
     def count(self, each: list[np.ndarray], labels: list[int]) -> None:
@@ -54,7 +55,8 @@ class NGrams(keras.layers.Layer):
         place = tf.searchsorted(self.keys.value, tf.reshape(found, [-1]))
         place = tf.reshape(tf.minimum(place, self.keys.shape[0] - 1), tf.shape(found))
         counts = (tf.gather(self.keys.value, place) == found) & ~again
-        terms = tf.gather(self.kernel.value, place) * tf.gather(self.ratios.value, place)
+        ratios = tf.cast(tf.gather(self.ratios.value, place), self.compute_dtype)
+        terms = tf.gather(self.kernel.value, place) * ratios
         return tf.reduce_sum(tf.where(counts[..., None], terms, 0.0), axis=1)
 
     def compute_output_spec(self, numbers):
@@ -62,7 +64,9 @@ class NGrams(keras.layers.Layer):
 
 
 def codes(numbers: tf.Tensor) -> tf.Tensor:
-    """(batch, LONGEST · length): the n-grams that start with each word, as numbers; 0 is none.
+    """(batch, LONGEST · length): the n-grams that start with each word, as codes; 0 is none.
+
+    Of a million n-grams, some 200 have a code that another one has, and count as one with it.
 
     Args:
         numbers: (batch, length), of words; 0 is padding, 1 an unknown word, which is in none.
@@ -72,8 +76,8 @@ def codes(numbers: tf.Tensor) -> tf.Tensor:
     for n in range(1, LONGEST):
         following = tf.pad(words[:, n:], [[0, 0], [0, n]])[:, : tf.shape(words)[1]]
         both = (found[-1] > 0) & (following > 0)
-        found.append(tf.where(both, found[-1] * 2**BITS + following, 0))
-    return tf.concat(found, axis=1)
+        found.append(tf.where(both, (found[-1] * BASE + following) % PRIME, 0))
+    return tf.cast(tf.concat(found, axis=1), tf.int32)
 
 
 def counted(texts: tf.data.Dataset, labels: list[int], classes: int, **kwargs) -> NGrams:

@@ -79,7 +79,11 @@ def numeric(model: keras.Model, rules: list, labels: list[str], longest: int) ->
     else:
         table = model.get_layer("ngrams")
         about["share_of_ngrams"] = float(model.get_layer("mix").share.numpy())
-        about["longest_ngram"] = ngrams.LONGEST
+        about["ngram_codes"] = {
+            "longest": ngrams.LONGEST,
+            "base": ngrams.BASE,
+            "prime": ngrams.PRIME,
+        }
         weights = table.kernel.numpy() * table.ratios.numpy()
         arrays["ngrams.npz"] = {"keys": table.keys.numpy(), "weights": weights}
 

@@ -123,10 +123,7 @@ def text_signatures(
         logits = answer["logits"]
         counts = tf.fill([tf.shape(logits)[0]], tf.shape(logits)[1])
         numbers, last = ctc.greedy(logits, counts, last)
-        new = symbols.texts(numbers)
-        before = given["heard_text"]
-        between = tf.where((before == "") | (new == ""), "", symbols.separator)
-        text = tf.strings.join([before, between, new])
+        text = symbols.texts(numbers, before=given["heard_text"])
         return {
             "text": text,
             "log_probabilities": tf.nn.log_softmax(logits),
@@ -197,7 +194,8 @@ def numeric_for_texts(model: keras.Model, symbols: ctc.Symbols) -> Numeric:
 
         return read
 
-    about = {"task": "transcription", **symbols._asdict(), **_front_end(hear)}
+    about = {"task": "transcription", "names": symbols.names, "separator": symbols.separator}
+    about |= _front_end(hear)
     return Numeric(build, about, _bands(hear), as_model)
 
 

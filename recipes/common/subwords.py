@@ -38,10 +38,17 @@ def spaced(texts: list[str]) -> list[str]:
 
 
 def learn(texts: list[str], size: int) -> bytes:
-    """SentencePiece's model of at most `size` pieces, learned from `texts`."""
-    model = io.BytesIO()
+    """SentencePiece's model of at most `size` pieces, learned from `texts`.
+
+    Raises:
+        SystemExit: If each of their characters alone makes more.
+    """
+    texts, model = spaced(texts), io.BytesIO()
+    least = len({*"".join(texts), " "}) + END + 1
+    if size < least:
+        raise SystemExit(f"--pieces: these texts have characters for {least}: give as many or more.")
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(spaced(texts)),
+        sentence_iterator=iter(texts),
         model_writer=model,
         vocab_size=size,
         hard_vocab_limit=False,

@@ -49,6 +49,7 @@ PLACES = (
 LATER = {
     "backwards": False,
     "crf": False,
+    "pieces": None,
     "pretrained": None,
     "quantiles": None,
     "tokens": "characters",
