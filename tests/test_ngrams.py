@@ -16,7 +16,7 @@ def test_scores_are_the_ratios_of_the_different_ngrams(classes):
     numbers = np.stack([np.pad(row, (0, 12 - len(row))) for row in rows])
     texts = tf.data.Dataset.from_tensor_slices(numbers).batch(7)
     layer = ngrams.counted(texts, labels, classes)
-    layer.kernel.assign(tf.ones_like(layer.kernel))
+    layer.kernel.assign(tf.ones_like(layer.kernel) / ngrams.STEP)
 
     vectorizer = CountVectorizer(ngram_range=(1, ngrams.LONGEST), binary=True, token_pattern=r"\S+")
     present = vectorizer.fit_transform([" ".join(f"w{word}" for word in row) for row in rows])
@@ -30,7 +30,7 @@ def test_scores_are_the_ratios_of_the_different_ngrams(classes):
     np.testing.assert_allclose(layer(numbers), expected, rtol=1e-3, atol=2e-3)
 
     fewer = ngrams.counted(texts.take(3), labels[:21], classes)
-    fewer.kernel.assign(tf.ones_like(fewer.kernel))
+    fewer.kernel.assign(tf.ones_like(fewer.kernel) / ngrams.STEP)
     fewer.count(ngrams.of_each(texts), labels)  # of the same n-grams, in all texts
     assert not np.any(fewer.kernel)
     all_of_them = layer.ratios.numpy()[np.searchsorted(layer.keys, fewer.keys)]

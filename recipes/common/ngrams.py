@@ -4,7 +4,8 @@
     z   = Σ_g w_g r_g                                     over the different n-grams of a text
 
 after Wang & Manning (2012). The ratios r are counted once, each n-gram once for each text that
-has it, and once more; the weights w are learned, and start at 0.
+has it, and once more; the weights w are learned, and start at 0. As w = STEP · kernel, Adam, whose
+steps are of the learning rate's size whatever the gradients, moves w by STEP times as much.
 """
 
 import keras
@@ -14,6 +15,7 @@ from sklearn.preprocessing import label_binarize
 
 LONGEST = 4  # words
 MOST = 1_000_000  # weights: the n-grams that most texts have, times the outputs
+STEP = 2.0
 BASE, PRIME = 1_000_003, 2**31 - 1  # a code is the words' numbers to this base, modulo this
 
 
@@ -56,8 +58,13 @@ class NGrams(keras.layers.Layer):
         place = tf.reshape(tf.minimum(place, self.keys.shape[0] - 1), tf.shape(found))
         counts = (tf.gather(self.keys.value, place) == found) & ~again
         ratios = tf.cast(tf.gather(self.ratios.value, place), self.compute_dtype)
-        terms = tf.gather(self.kernel.value, place) * ratios
+        terms = STEP * tf.gather(self.kernel.value, place) * ratios
         return tf.reduce_sum(tf.where(counts[..., None], terms, 0.0), axis=1)
+
+    def table(self) -> dict[str, np.ndarray]:
+        """What `call` looks up: "keys" (count,), and their "weights" (count, outputs), w r."""
+        weights = STEP * self.kernel.numpy() * self.ratios.numpy()
+        return {"keys": self.keys.numpy(), "weights": weights}
 
     def compute_output_spec(self, numbers):
         return keras.KerasTensor((numbers.shape[0], self.ratios.shape[1]), self.compute_dtype)

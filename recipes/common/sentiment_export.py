@@ -77,15 +77,13 @@ def numeric(model: keras.Model, rules: list, labels: list[str], longest: int) ->
         about["states"] = sentiment_stream.states(model)
         build_step = partial(sentiment_stream.step, model)
     else:
-        table = model.get_layer("ngrams")
         about["share_of_ngrams"] = float(model.get_layer("mix").share.numpy())
         about["ngram_codes"] = {
             "longest": ngrams.LONGEST,
             "base": ngrams.BASE,
             "prime": ngrams.PRIME,
         }
-        weights = table.kernel.numpy() * table.ratios.numpy()
-        arrays["ngrams.npz"] = {"keys": table.keys.numpy(), "weights": weights}
+        arrays["ngrams.npz"] = model.get_layer("ngrams").table()
 
     def build():
         numbers = keras.Input((None,), dtype="int32", name="numbers")
