@@ -46,7 +46,9 @@ def learn(texts: list[str], size: int) -> bytes:
     texts, model = spaced(texts), io.BytesIO()
     least = len({*"".join(texts), " "}) + END + 1
     if size < least:
-        raise SystemExit(f"--pieces: these texts have characters for {least}: give as many or more.")
+        raise SystemExit(
+            f"--pieces: these texts have characters for {least}: give as many or more."
+        )
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(texts),
         model_writer=model,
