@@ -56,7 +56,7 @@ from keras import ops
 
 import layers
 from recipes import compare_cells
-from recipes.common import files, gradient_table, pictures
+from recipes.common import equal_parameters, files, gradient_table, pictures
 from recipes.common.samples import adding, copying
 
 CONTENDERS = {  # Keras's plain network starts orthogonal; the IRNN is Le et al.'s (2015)
@@ -82,11 +82,10 @@ def units(name: str, task: str, parameters: int) -> int:
     layer, _ = CONTENDERS[name]
     features, outputs = {"adding": (adding.FEATURES, 1), "copying": (copying.ALPHABET,) * 2}[task]
 
-    def error(n):
-        counted = compare_cells.parameters(layer, features, n) + (n + 1) * outputs
-        return abs(counted - parameters)
+    def count(n):
+        return compare_cells.parameters(layer, features, n) + (n + 1) * outputs
 
-    return min(range(1, parameters + 1), key=error)
+    return equal_parameters.units(count, parameters)
 
 
 def build(name: str, task: str, length: int, args: argparse.Namespace) -> keras.Model:

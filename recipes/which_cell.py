@@ -59,7 +59,7 @@ from keras import ops
 
 import layers
 from recipes import forecasting, language_model, pos_tagging, sentiment
-from recipes.common import carried, files, masked_pooling, pictures, words
+from recipes.common import carried, equal_parameters, files, masked_pooling, pictures, words
 from recipes.common.word_dropout import WordDropout
 
 WAYS = {"one way": False, "both ways": True}
@@ -220,21 +220,6 @@ def size(name: str, units: int, both: bool) -> int:
     return layer.count_params()
 
 
-def units_for(name: str, parameters: int, both: bool) -> int:
-    """With how many units a layer comes closest to `parameters`."""
-
-    def count(units):
-        return size(name, units, both)
-
-    low, high = 1, 2
-    while count(high) < parameters:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if count(middle) >= parameters else (middle, high)
-    return min(low, high, key=lambda units: abs(count(units) - parameters))
-
-
 # --- Training ------------------------------------------------------------------------------------
 
 
@@ -258,7 +243,7 @@ class Cosine(keras.callbacks.Callback):
 
 def learned(task: Task, name: str, both: bool, args: argparse.Namespace) -> dict:
     """How a cell does on a task: its scores from each seed."""
-    units = units_for(name, args.parameters, both)
+    units = equal_parameters.units(lambda n: size(name, n, both), args.parameters)
 
     def fresh(seed):
         keras.utils.set_random_seed(seed)

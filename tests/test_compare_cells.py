@@ -10,6 +10,7 @@ from conftest import REPOSITORY
 
 import layers
 from recipes import compare_cells, which_cell
+from recipes.common import equal_parameters
 
 POINTWISE = {  # operations of a unit, counted by hand in the equations
     layers.SimpleRNN: 3,  # U x + W h, + b, tanh
@@ -67,11 +68,14 @@ def test_a_run_leaves_a_table_a_picture_and_numbers(tmp_path):
 @pytest.mark.parametrize("name", which_cell.CELLS)
 def test_cells_that_are_compared_are_equally_large(name, both):
     """Within what a unit more or less would change."""
-    units = which_cell.units_for(name, 3000, both)
+
+    def count(units):
+        return which_cell.size(name, units, both)
 
     def off(units):
-        return abs(which_cell.size(name, units, both) - 3000)
+        return abs(count(units) - 3000)
 
+    units = equal_parameters.units(count, 3000)
     assert off(units) <= min(off(units - 1), off(units + 1))
 
 
