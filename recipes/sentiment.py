@@ -62,6 +62,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 from keras import ops
+from scipy.optimize import minimize
 from sklearn.metrics import confusion_matrix, log_loss
 
 import layers
@@ -224,17 +225,18 @@ def answers(model: keras.Model, data: Reviews) -> tuple[np.ndarray, dict[str, np
     return truth, model.predict(batched.map(lambda texts, _: texts), verbose=0)
 
 
-def choose_share(model: keras.Model, validation: Reviews) -> None:
-    """Gives the n-grams the share in the answer with which the loss is least."""
+def choose_weights(model: keras.Model, validation: Reviews) -> None:
+    """Gives the network and the n-grams the weights in the answer with which its loss is least."""
     truth, found = answers(model, validation)
 
-    def loss(share):
-        each = of_each_class(
-            to_probabilities((1 - share) * found["network"] + share * found["ngrams"])
-        )
+    def loss(weights):
+        both = weights[0] * found["network"] + weights[1] * found["ngrams"]
+        each = of_each_class(to_probabilities(both))
         return log_loss(truth, each, labels=range(each.shape[-1]))
 
-    model.get_layer("mix").share.assign(min(np.linspace(0, 1, 21), key=loss))
+    best = minimize(loss, [0.5, 0.5], method="Nelder-Mead", bounds=[(0, 2)] * 2).x
+    model.get_layer("mix").parts.assign(best)
+    print(f"The answer: {best[0]:.3f} times the network's score + {best[1]:.3f} the n-grams'.")
 
 
 def evaluate(model: keras.Model, data: Reviews) -> tuple[dict, np.ndarray]:
@@ -287,7 +289,7 @@ def main(args: argparse.Namespace) -> None:
     small_embeddings.quantize(model)
     others = {"test": data["test"], **(word_order.parts() if args.dataset == "imdb" else {})}
     if not args.unidirectional:
-        choose_share(model, data["validation"])
+        choose_weights(model, data["validation"])
     evaluated = {"validation": evaluate(model, data["validation"])}
     if not args.unidirectional:
         both = tuple(data["train"][i] + data["validation"][i] for i in (0, 1))

@@ -84,8 +84,8 @@ class Classifier:
 
     def __init__(self, about: dict, run: Callable, folder: Path):
         self.read, self.run, self.labels = Reader(about), run, about["labels"]
-        self.share = about.get("share_of_ngrams")
-        if self.share is not None:
+        self.mix = about.get("mix")
+        if self.mix:
             self.ngram_codes = about["ngram_codes"]
             self.ngrams = dict(np.load(folder / "ngrams.npz"))
 
@@ -101,9 +101,9 @@ class Classifier:
         numbers = self.numbers(texts)
         found = {"network": self.run({"numbers": numbers[:, : self.read.longest]})["network"]}
         both = found["network"]
-        if self.share is not None:
+        if self.mix:
             found["ngrams"] = np.stack([self._of_ngrams(row) for row in numbers])
-            both = (1 - self.share) * both + self.share * found["ngrams"]
+            both = self.mix[0] * both + self.mix[1] * found["ngrams"]
         if both.shape[1] == 1:
             return {**found, "both": 1 / (1 + np.exp(-both))}
         return {**found, "both": softmax(both)}

@@ -110,12 +110,12 @@ def of_each(texts: tf.data.Dataset) -> list[np.ndarray]:
 
 
 class Mix(keras.layers.Layer):
-    """(1 − share) a + share b; the share is not trained."""
+    """w_1 a + w_2 b; the weights, a half each at first, are not trained."""
 
     def build(self, input_shape):
         half = keras.initializers.Constant(0.5)
-        self.share = self.add_weight((), half, trainable=False, name="share")
+        self.parts = self.add_weight((2,), half, trainable=False, name="parts")
 
     def call(self, scores):
         a, b = scores
-        return (1 - self.share) * a + self.share * b
+        return self.parts[0] * a + self.parts[1] * b

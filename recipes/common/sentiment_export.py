@@ -77,7 +77,7 @@ def numeric(model: keras.Model, rules: list, labels: list[str], longest: int) ->
         about["states"] = sentiment_stream.states(model)
         build_step = partial(sentiment_stream.step, model)
     else:
-        about["share_of_ngrams"] = float(model.get_layer("mix").share.numpy())
+        about["mix"] = model.get_layer("mix").parts.numpy().tolist()
         about["ngram_codes"] = {
             "longest": ngrams.LONGEST,
             "base": ngrams.BASE,
