@@ -104,7 +104,7 @@ def test_nothing_is_left_of_the_sequence_before(tmp_path, monkeypatch):
     np.testing.assert_equal(runner(**given), first)
 
     # Without what sees to it, the file goes on, and is found out.
-    monkeypatch.setattr(fused, "start_from_zeros", bytes)
+    monkeypatch.setattr(fused, "start_from_zeros", lambda content: None)
     with pytest.raises(ValueError, match="off by"):
         layers.export_litert(model, tmp_path / "model.tflite")
 
@@ -146,7 +146,7 @@ def test_weights_in_8_bits(quantize, larger, tmp_path):
     how = {"examples": examples} if quantize == "int8" else {}
     runner, counts = exported(model, tmp_path / "small.tflite", quantize=quantize, **how)
     assert (fused_lstms(counts), counts["WHILE"]) == (1, 1)
-    assert (tmp_path / "small.tflite").stat().st_size < 0.4 * 4 * model.count_params()
+    assert (tmp_path / "small.tflite").stat().st_size < 0.36 * 4 * model.count_params()
     found = np.concatenate([runner(x=x[None])["y"] for x in examples])
     off = np.abs(found - model(examples)).max(1)
     assert 1e-5 < np.median(off) < 0.03 and max(off) < 0.15

@@ -93,6 +93,7 @@ def export_litert(
 def _as_litert(model, batch_size, quantize=None, examples=None):
     """The file's bytes."""
     from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.tools import flatbuffer_utils
 
     inputs, outputs = model_files.names(model)
     sizes = [[x.shape[0] or batch_size, *x.shape[1:]] for x in model.inputs]
@@ -127,7 +128,10 @@ def _as_litert(model, batch_size, quantize=None, examples=None):
             if not lacking:
                 raise
             raise ValueError(f"LiteRT has nothing for TensorFlow's {', '.join(lacking)}") from None
-    data = fused.start_from_zeros(data)
+    content = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    fused.start_from_zeros(content)
+    _drop_names(content)
+    data = bytes(flatbuffer_utils.convert_object_to_bytearray(content))
     runner = Interpreter(model_content=data).get_signature_runner()
     asked_for = runner.get_input_details()  # not for those that nothing uses
 
@@ -147,6 +151,15 @@ def _as_litert(model, batch_size, quantize=None, examples=None):
                 f"refuses what its converter made ({error}). quantize='dynamic' is as small."
             ) from None
     return data
+
+
+def _drop_names(content):
+    """Of what is neither input nor output: the converter's can be half of a file."""
+    for graph in content.subgraphs:
+        told = {*graph.inputs, *graph.outputs}
+        for k, tensor in enumerate(graph.tensors):
+            if k not in told:
+                tensor.name = None
 
 
 def _batches(examples, sizes, names):

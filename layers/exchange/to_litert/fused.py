@@ -71,17 +71,15 @@ def _all_steps(cell, weights, given, unroll):
     return outputs, last
 
 
-def start_from_zeros(data: bytes) -> bytes:
-    """The file `data`, its operations with the states filled with zeros before each is run."""
+def start_from_zeros(model) -> None:
+    """Fills the operations' states with zeros before each is run, in `model`, a file's content."""
     from ai_edge_litert import schema_py_generated as schema
-    from ai_edge_litert.tools import flatbuffer_utils
 
     operators = schema.BuiltinOperator
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
     lstm = operators.UNIDIRECTIONAL_SEQUENCE_LSTM
     codes = {k for k, code in enumerate(model.operatorCodes) if code.builtinCode == lstm}
     if not codes:
-        return data
+        return
     fill = schema.OperatorCodeT()
     fill.builtinCode = fill.deprecatedBuiltinCode = operators.FILL
     fill.version = 3  # the first for 8 and 16 bits
@@ -89,12 +87,12 @@ def start_from_zeros(data: bytes) -> bytes:
     types = schema.TensorType
     widths = {types.FLOAT32: np.float32, types.INT8: np.int8, types.INT16: np.int16}
 
-    def constant(graph, name, kind, value, like=None):
+    def constant(graph, kind, value, like=None):
         buffer, tensor = schema.BufferT(), schema.TensorT()
         buffer.data = np.frombuffer(value.tobytes(), np.uint8)
         model.buffers.append(buffer)
         tensor.buffer = len(model.buffers) - 1
-        tensor.name, tensor.type, tensor.shape = name, kind, list(value.shape)
+        tensor.type, tensor.shape = kind, list(value.shape)
         tensor.quantization, tensor.hasRank = like and like.quantization, True
         graph.tensors.append(tensor)
         return len(graph.tensors) - 1
@@ -111,8 +109,8 @@ def start_from_zeros(data: bytes) -> bytes:
         one = schema.OperatorT()
         one.opcodeIndex = len(model.operatorCodes) - 1
         one.inputs = [
-            constant(graph, tensor.name + b"_shape", types.INT32, shape),
-            constant(graph, tensor.name + b"_zero", tensor.type, zero_of(tensor), like=tensor),
+            constant(graph, types.INT32, shape),
+            constant(graph, tensor.type, zero_of(tensor), like=tensor),
         ]
         one.outputs = [state]
         one.builtinOptionsType = schema.BuiltinOptions.FillOptions
@@ -125,9 +123,7 @@ def start_from_zeros(data: bytes) -> bytes:
             if i in states:
                 tensor = graph.tensors[i]
                 zeros = np.full(tensor.shape, zero_of(tensor))
-                operation.inputs[k] = constant(
-                    graph, tensor.name + b"_zeros", tensor.type, zeros, like=tensor
-                )
+                operation.inputs[k] = constant(graph, tensor.type, zeros, like=tensor)
         return operation
 
     for graph in model.subgraphs:
@@ -141,4 +137,3 @@ def start_from_zeros(data: bytes) -> bytes:
             else:
                 operations.append(with_own_zeros(graph, operation, states))
         graph.operators = operations
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
