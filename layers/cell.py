@@ -28,6 +28,7 @@ import tensorflow as tf
 from keras import constraints, initializers, ops, regularizers
 
 from layers import private_apis
+from layers.matmul import matmul
 
 CONTRACT = "What a cell is: the docstrings of `layers.Cell` and `layers.Cell.update`."
 
@@ -136,7 +137,7 @@ class Cell(keras.Layer):
         """a · kernel; with several masks, each over its own block of the kernel's columns."""
         if masks is None:
             # One GEMM over all leading axes, where matmul would broadcast the kernel.
-            return tf.matmul(a, kernel) if a.shape.rank == 2 else tf.tensordot(a, kernel, 1)
+            return matmul(a, kernel) if a.shape.rank == 2 else tf.tensordot(a, kernel, 1)
         if len(masks) == 1:
             return Cell.product(a * masks[0], kernel)
         blocks = ops.split(kernel, len(masks), axis=-1)

@@ -225,18 +225,20 @@ def answers(model: keras.Model, data: Reviews) -> tuple[np.ndarray, dict[str, np
     return truth, model.predict(batched.map(lambda texts, _: texts), verbose=0)
 
 
-def choose_weights(model: keras.Model, validation: Reviews) -> None:
-    """Gives the network and the n-grams the weights in the answer with which its loss is least."""
+def choose_factors(model: keras.Model, validation: Reviews) -> dict[str, float]:
+    """By what the network's and the n-grams' scores are multiplied, for the answer's loss to be
+    least."""
     truth, found = answers(model, validation)
 
-    def loss(weights):
-        both = weights[0] * found["network"] + weights[1] * found["ngrams"]
+    def loss(factors):
+        both = factors[0] * found["network"] + factors[1] * found["ngrams"]
         each = of_each_class(to_probabilities(both))
         return log_loss(truth, each, labels=range(each.shape[-1]))
 
-    best = minimize(loss, [0.5, 0.5], method="Nelder-Mead", bounds=[(0, 2)] * 2).x
-    model.get_layer("mix").parts.assign(best)
-    print(f"The answer: {best[0]:.3f} times the network's score + {best[1]:.3f} the n-grams'.")
+    # Few reviews would like them to be nothing at all, or without end.
+    best = minimize(loss, [0.5, 0.5], method="Nelder-Mead", bounds=[(0.05, 2)] * 2).x
+    model.get_layer("mix").factors.assign(best)
+    return dict(zip(["network", "ngrams"], best.tolist()))
 
 
 def evaluate(model: keras.Model, data: Reviews) -> tuple[dict, np.ndarray]:
@@ -288,8 +290,7 @@ def main(args: argparse.Namespace) -> None:
     )
     small_embeddings.quantize(model)
     others = {"test": data["test"], **(word_order.parts() if args.dataset == "imdb" else {})}
-    if not args.unidirectional:
-        choose_weights(model, data["validation"])
+    factors = {} if args.unidirectional else choose_factors(model, data["validation"])
     evaluated = {"validation": evaluate(model, data["validation"])}
     if not args.unidirectional:
         both = tuple(data["train"][i] + data["validation"][i] for i in (0, 1))
@@ -299,7 +300,7 @@ def main(args: argparse.Namespace) -> None:
     simpler = classification.baselines(data["train"], parts, standardize)
     found = {part: {**scores, **simpler[part]} for part, (scores, _) in evaluated.items()}
     test, confusion = found["test"], evaluated["test"][1]
-    training.write_metrics(args, trained, model, **found)
+    training.write_metrics(args, trained, model, factors=factors, **found)
     pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
     title = f"{args.output.name}: {test['accuracy']:.2%} of {test['reviews']} texts"
     pictures.confusion(args.output / "confusion.png", confusion, labels, title)

@@ -84,10 +84,10 @@ class Classifier:
 
     def __init__(self, about: dict, run: Callable, folder: Path):
         self.read, self.run, self.labels = Reader(about), run, about["labels"]
-        self.mix = about.get("mix")
-        if self.mix:
-            self.ngram_codes = about["ngram_codes"]
+        self.ngrams = None
+        if (folder / "ngrams.npz").is_file():
             self.ngrams = dict(np.load(folder / "ngrams.npz"))
+            self.factors, self.codes = about["factors"], about["ngram_codes"]
 
     def inputs(self, texts: list[str]) -> dict[str, np.ndarray]:
         """The words that the network reads, of which there are `longest` at most."""
@@ -101,9 +101,9 @@ class Classifier:
         numbers = self.numbers(texts)
         found = {"network": self.run({"numbers": numbers[:, : self.read.longest]})["network"]}
         both = found["network"]
-        if self.mix:
+        if self.ngrams:
             found["ngrams"] = np.stack([self._of_ngrams(row) for row in numbers])
-            both = self.mix[0] * both + self.mix[1] * found["ngrams"]
+            both = self.factors[0] * both + self.factors[1] * found["ngrams"]
         if both.shape[1] == 1:
             return {**found, "both": 1 / (1 + np.exp(-both))}
         return {**found, "both": softmax(both)}
@@ -113,12 +113,12 @@ class Classifier:
         keys, weights = self.ngrams["keys"], self.ngrams["weights"]
         words = np.where(numbers > UNKNOWN, numbers, 0).astype("int64")
         found = [words]
-        base, prime = self.ngram_codes["base"], self.ngram_codes["prime"]
-        for n in range(1, self.ngram_codes["longest"]):
+        base, prime = self.codes["base"], self.codes["prime"]
+        for n in range(1, self.codes["longest"]):
             before, following = found[-1][: len(words) - n], words[n:]
             both = (before > 0) & (following > 0)
             found.append(np.where(both, (before * base + following) % prime, 0))
-        asked = np.unique(np.concatenate(found))
+        asked = np.unique(np.concatenate(found)).astype(keys.dtype)
         place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
         return weights[place[keys[place] == asked]].sum(0)
 

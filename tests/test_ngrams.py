@@ -1,10 +1,14 @@
 """The linear model on n-grams, held against scikit-learn's counts and naive Bayes's formula."""
 
+import argparse
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
 
+from recipes import sentiment
 from recipes.common import ngrams
 
 
@@ -44,3 +48,35 @@ def test_only_the_most_frequent_are_kept(monkeypatch):
     texts = tf.data.Dataset.from_tensors(np.array([[2, 3, 4], [2, 3, 5], [3, 3, 0]]))
     layer = ngrams.counted(texts, [0, 1, 1], 2)
     assert layer.keys.numpy().tolist() == [2, 3]
+
+
+def test_two_scores_are_mixed_as_a_logistic_regression_says(monkeypatch):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 500)
+    sure, unsure = (2 * truth[:, None] - 1 + rng.normal(size=(500, 1)) * x for x in (1.2, 3))
+    expected = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-8)
+    expected.fit(np.hstack([sure, unsure]), truth)
+    mix = ngrams.Mix(name="mix")
+    mix([sure, unsure])
+    model = argparse.Namespace(get_layer=lambda name: mix)
+    found = {"network": sure, "ngrams": unsure}
+    monkeypatch.setattr(sentiment, "answers", lambda *_: (truth, found))
+    told = sentiment.choose_factors(model, None)
+    np.testing.assert_allclose(mix.factors, expected.coef_[0], atol=1e-3)
+    assert list(told) == ["network", "ngrams"] and 0.1 < told["ngrams"] < told["network"] < 1.9
+    # Where both are worse than nothing, they are not left out.
+    monkeypatch.setattr(sentiment, "answers", lambda *_: (1 - truth, found))
+    assert min(sentiment.choose_factors(model, None).values()) == pytest.approx(0.05)
+
+
+def test_an_ngram_that_was_not_kept_seldom_counts_as_one_that_was():
+    """Of 20,000 texts' n-grams, by exact codes and by these."""
+    rng = np.random.default_rng(0)
+    words = np.minimum(rng.zipf(1.3, (2000, 100)), 29_999) + 1
+    exact = words.astype("uint64")
+    for n in range(1, ngrams.LONGEST):
+        exact = exact[:, :-1] * 30_011 + words[:, n:].astype("uint64")  # below 2 ** 64
+    different = len(np.unique(exact))
+    found = ngrams.codes(words).numpy().reshape(2000, ngrams.LONGEST, 100)[:, -1, : exact.shape[1]]
+    shared = different - len(np.unique(found))
+    assert different > 100_000 and shared < 3 * different**2 / 2 / ngrams.PRIME + 10

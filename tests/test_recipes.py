@@ -103,7 +103,7 @@ def test_saved_model_answers_as_the_recipe_does(run, tmp_path):
         model = sentiment.build(data["train"], "gru")
         model.load_weights(weights)
         small_embeddings.quantize(model)
-        sentiment.choose_weights(model, data["validation"])
+        assert sentiment.choose_factors(model, data["validation"]) == metrics["factors"]
         before, _ = sentiment.evaluate(model, data["validation"])  # before the n-grams see it
         assert before["alone"] == metrics["validation"]["alone"]
         all_reviews = tuple(data["train"][i] + data["validation"][i] for i in (0, 1))

@@ -14,12 +14,15 @@ are projected step by step: to read what one product has made for all steps woul
 The gradients of other weights (a bias, a peephole), which are small, are summed up on the way.
 """
 
+import contextlib
 import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from layers import matmul
+from layers.matmul import is_large
 from layers.recurrence import loop
 from layers.recurrence.step import Gradients, Step
 from layers.recurrence.vjp import vjp, wide, with_gradient_of
@@ -152,17 +155,34 @@ def passes(step: Step, gradients: Gradients, return_sequences: bool, loops: tupl
     return Passes(gradients.used, forward, backward)
 
 
-def loops_of(step: Step, gradients: Gradients, by_xla: bool) -> tuple[Callable, Callable]:
-    """The loop of each pass, a function of tensors alone.
-
-    XLA would cut a matrix into blocks in every step, but sees that one put together from
-    blocks outside has them already.
-    """
+def loops_of(
+    step: Step, gradients: Gradients, by_xla: bool, on_gpu: bool
+) -> tuple[Callable, Callable]:
+    """The loop of each pass, a function of tensors alone."""
     products, direct = step.products, gradients.direct
-    cut = step.cut if by_xla else lambda weights: [[w] for w in weights]
-    turned = tf.transpose if by_xla else lambda w: w
+    may_turn = by_xla and not on_gpu
+    multiplying = matmul.turned if may_turn else contextlib.nullcontext
     read = _read_apart if by_xla else lambda array, t, _: array.read(t)
     others = [p for p in products if not p.added]
+
+    def brought(weights, backward):
+        """What a loop makes its weights of: to be called inside.
+
+        XLA would cut a matrix into blocks in every step, but sees that one put together from
+        blocks outside has them already. And transposed outside, once, a block is used inside as
+        it lies in memory: backward one that is small, forward one that is large (matmul.py).
+        """
+        if not by_xla:
+            return lambda: weights
+        blocks = [
+            [(tf.transpose(b), True) if (may_turn and is_large(b)) != backward else (b, False)
+             for b in each]
+            for each in step.cut(weights)
+        ]  # fmt: skip
+        return lambda: [
+            tf.concat([tf.transpose(b) if is_turned else b for b, is_turned in each], -1)
+            for each in blocks
+        ]
 
     def run(weights, given, length):
         """Returns: (the last states, (the states before each step, products, x))."""
@@ -170,14 +190,15 @@ def loops_of(step: Step, gradients: Gradients, by_xla: bool) -> tuple[Callable, 
         inputs, masks = _array(given.inputs), None if mask is None else _array(mask)
         before = [_empty(size + 1, s, s.shape[1]).write(0, s) for s in states]
         made = [_empty(size, states[0], p.size) for p in others]
-        xs, cut_weights = _empty(size, states[0], step.x_size), cut(weights)
+        xs, inside = _empty(size, states[0], step.x_size), brought(weights, backward=False)
 
         def body(t, states, before, made, xs):
-            whole = [tf.concat(blocks, -1) for blocks in cut_weights]
-            x_t = step.project(whole, read(inputs, t, length), given.drops[0])
+            whole, x_t = inside(), read(inputs, t, length)
             mask_t = None if masks is None else masks.read(t)
             of_step = given._replace(states=states, mask=mask_t)
-            states, all_made = step.forward(x_t, whole, of_step)
+            with multiplying(t < length):
+                x_t = step.project(whole, x_t, given.drops[0])
+                states, all_made = step.forward(x_t, whole, of_step)
             before = [array.write(t + 1, s) for array, s in zip(before, states)]
             apart = [p for q, p in zip(products, all_made) if not q.added]
             x_t = sum((p for q, p in zip(products, all_made) if q.added), x_t)
@@ -202,20 +223,20 @@ def loops_of(step: Step, gradients: Gradients, by_xla: bool) -> tuple[Callable, 
         operands = [_empty(size, ds[0], p.operand_size) for p in products if p.state is None]
         dw = [tf.zeros_like(weights[k], wide(weights[k].dtype)) for k in direct]
         dc = [tf.zeros_like(c, wide(c.dtype)) for c in constants]
-        # Transposed here, once, a matrix is used in XLA's loop as it lies in memory.
-        transposed = [[turned(block) for block in blocks] for blocks in cut(weights)]
+        inside = brought(weights, backward=True)
 
         def body(t, ds, dc, dw, dxs, dps, operands):
             for array in dys:
                 ds = [ds[0] + array.read(t), *ds[1:]]
-            whole = [tf.concat([turned(b) for b in bs], -1) for bs in transposed]
-            x_t, apart = read(xs, t, length), iter([array.read(t) for array in made])
+            whole, x_t = inside(), read(xs, t, length)
+            apart = iter([array.read(t) for array in made])
             of_step = given._replace(
                 states=[array.read(t) for array in before],
                 mask=None if masks is None else masks.read(t),
             )
             kept = [tf.zeros_like(x_t) if p.added else next(apart) for p in products]
-            found = step.backward(x_t, whole, direct, of_step, kept, ds)
+            with multiplying(t < length):
+                found = step.backward(x_t, whole, direct, of_step, kept, ds)
             dc = [d + tf.cast(m, d.dtype) for d, m in zip(dc, found.constants)]
             dw = [d + tf.cast(m, d.dtype) for d, m in zip(dw, found.weights)]
             own = [dp for p, dp in zip(products, found.products) if not p.added]

@@ -205,7 +205,7 @@ def own_backward(call: Call, asked: str | None) -> Plan | str:
     why_not = programs.refusal(step.gradients.operations) if call.in_xla else None
     if why_not:
         return why_not
-    loops = derived.loops_of(step, step.gradients, by_xla=call.in_xla)
+    loops = derived.loops_of(step, step.gradients, call.in_xla, call.on_gpu)
     passes = derived.passes(step, step.gradients, call.return_sequences, loops)
     execute = derived.recurrence(step, call.return_sequences, passes)
 
@@ -224,8 +224,8 @@ def by_xla(call: Call, asked: str | None) -> Plan | str:
     step = call.step
     if step.outside:
         return step.outside
-    made = programs.training if call.training else programs.inference
-    found = made(step, call.return_sequences, call.weights, call.time_first)
+    how = step, call.return_sequences, call.weights, call.time_first
+    found = programs.training(*how, call.on_gpu) if call.training else programs.inference(*how)
     if isinstance(found, str):
         return found
     if call.training:

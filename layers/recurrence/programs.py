@@ -35,7 +35,7 @@ def refusal(operations: set[str]) -> str | None:
 
 
 def training(
-    step: Step, return_sequences: bool, weights: list, given: Given
+    step: Step, return_sequences: bool, weights: list, given: Given, on_gpu: bool
 ) -> tuple[derived.Passes, rows.Sizes] | str:
     """`derived.passes`, their loops compiled by XLA, and the sizes to pad to; or why not.
 
@@ -52,7 +52,7 @@ def training(
         why_not = refusal(gradients.operations)
         if why_not:
             return why_not
-        run, run_back = derived.loops_of(step, gradients, by_xla=True)
+        run, run_back = derived.loops_of(step, gradients, True, on_gpu)
         run = _Program(run, of_part, xla=True)
         states, kept = run.returns
         dy = [tf.TensorSpec((of_part[1].inputs.shape[0], *kept[0][0].shape[1:]), kept[0][0].dtype)]
@@ -66,7 +66,7 @@ def training(
         backward = _Program(backward, (*of_all, kept, dy, states))
         return derived.Passes(used, forward, backward), _apart(rows.Sizes)
 
-    return _kept(("training", step.key, return_sequences, *_signature(of_all)), make)
+    return _kept(("training", step.key, return_sequences, on_gpu, *_signature(of_all)), make)
 
 
 def inference(step: Step, return_sequences: bool, weights: list, given: Given) -> Callable | str:

@@ -77,7 +77,7 @@ def numeric(model: keras.Model, rules: list, labels: list[str], longest: int) ->
         about["states"] = sentiment_stream.states(model)
         build_step = partial(sentiment_stream.step, model)
     else:
-        about["mix"] = model.get_layer("mix").parts.numpy().tolist()
+        about["factors"] = model.get_layer("mix").factors.numpy().tolist()
         about["ngram_codes"] = {
             "longest": ngrams.LONGEST,
             "base": ngrams.BASE,
