@@ -1,5 +1,8 @@
 """One recurrence, several implementations, and what holds them equal."""
 
+import collections
+import contextlib
+
 import keras
 import numpy as np
 import processes
@@ -8,8 +11,8 @@ import tensorflow as tf
 from conftest import REPOSITORY, portable_ops
 
 import layers
-from layers import recurrence
-from layers.recurrence import fused, loop, parts, plans, rows
+from layers import matmul, recurrence
+from layers.recurrence import fused, loop, parts, plans, programs, rows
 from layers.recurrence.given import Given
 from layers.recurrence.step import Step
 
@@ -155,6 +158,45 @@ def test_all_are_equal(name, training):
 
 
 @pytest.mark.usefixtures("short_parts")
+@pytest.mark.parametrize(
+    "name", ["LSTM, dropout", "GRU, reset before", "kernel made of weights", "low rank"]
+)
+def test_turned_products_are_equal(name, monkeypatch):
+    """As those of large matrices are, here all of them."""
+    rng = np.random.default_rng(0)
+    cell = built({**CELLS, **OWN_CELLS}[name](dtype="float64"))
+    x = rng.normal(size=(rows.FEW + 1, 7, FEATURES))
+    states = [rng.normal(size=(len(x), size)) for size in cell.state_sizes]
+    mask = rng.random((len(x), 7)) < 0.6
+    expected = everything(cell, "loop", x, states, mask, training=True)
+    monkeypatch.setattr(matmul, "LARGE", 1)
+    monkeypatch.setattr(programs, "_programs", collections.OrderedDict())
+    ours = everything(cell, "compiled", x, states, mask, training=True)
+    for a, b in zip(ours, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_a_large_matrix_is_turned_and_no_other():
+    rng = np.random.default_rng(0)
+    large, small = (tf.constant(rng.normal(size=(n, 1024))) for n in (512, 511))
+
+    @tf.function(autograph=False)
+    def found(true, a, kernel):
+        with matmul.turned(true) if true is not None else contextlib.nullcontext():
+            y = matmul.matmul(a, kernel)
+        return y, tf.gradients(y, [a, kernel], tf.sin(y))
+
+    for kernel, turned in ((large, True), (small, False)):
+        a = tf.constant(rng.normal(size=(3, len(kernel))))
+        expected = tf.nest.flatten(found(None, a, kernel))
+        for x, y in zip(tf.nest.flatten(found(tf.constant(True), a, kernel)), expected):
+            np.testing.assert_allclose(x, y, rtol=1e-9, atol=1e-9)
+        graph = found.get_concrete_function(tf.constant(True), a, kernel).graph
+        operations = [op.type for op in graph.get_operations()]
+        assert ("Transpose" in operations) == turned
+
+
+@pytest.mark.usefixtures("short_parts")
 @pytest.mark.parametrize("implementation", ["derived", "compiled"])
 def test_a_projection_that_draws_at_random_is_left_out_of_the_loop(implementation):
     cell = built(layers.ZoneoutLSTMCell(UNITS, zoneout_h=0.3, seed=1, dtype="float64"))
@@ -170,30 +212,35 @@ def test_a_projection_that_draws_at_random_is_left_out_of_the_loop(implementatio
     assert step.outside is None and "random" in step.random_projection
 
 
-@pytest.mark.parametrize("name", ["SimpleRNN", "LSTM", "GRU"])
-def test_equal_to_keras(name):
+@pytest.mark.parametrize(
+    "name, units", [("SimpleRNN", UNITS), ("LSTM", UNITS), ("GRU", UNITS), ("GRU", 512)]
+)
+def test_equal_to_keras(name, units):
+    """Also where the products are of large matrices."""
     arguments = {"return_sequences": True, "return_state": True}
-    theirs = getattr(keras.layers, name)(UNITS, **arguments)
+    theirs = getattr(keras.layers, name)(units, **arguments)
     rng = np.random.default_rng(3)
     size = (rows.FEW + 1, 2 * loop.BLOCK + 1)
     x = tf.constant(rng.normal(size=(*size, FEATURES)).astype("float32"))
     mask = tf.constant(rng.random(size) < 0.7)
-    states = [tf.constant(rng.normal(size=(size[0], UNITS)).astype("float32")) for _ in range(2)]
+    states = [tf.constant(rng.normal(size=(size[0], units)).astype("float32")) for _ in range(2)]
     states = states if name == "LSTM" else states[:1]
     theirs(x)
+    assert (units == 512) == any(matmul.is_large(w) for w in theirs.get_weights())
 
     @tf.function
     def results(layer):
         weights = [w.value for w in layer.trainable_weights]
         with tf.GradientTape() as tape:
             tape.watch([x, states])
-            y, *last = layer(x, initial_state=states, mask=mask)
+            # In training, large products are turned.
+            y, *last = layer(x, initial_state=states, mask=mask, training=units == 512)
             total = tf.reduce_sum(tf.sin(y)) + sum(tf.reduce_sum(s**2) for s in last)
         return y, last, tape.gradient(total, [x, states, weights])
 
     expected = tf.nest.flatten(results(theirs))
     for implementation in ("loop", *FAST):
-        ours = getattr(layers, name)(UNITS, recurrence=implementation, **arguments)
+        ours = getattr(layers, name)(units, recurrence=implementation, **arguments)
         ours.build(x.shape)
         ours.set_weights(theirs.get_weights())
         for a, b in zip(tf.nest.flatten(results(ours)), expected, strict=True):
