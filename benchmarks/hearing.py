@@ -4,7 +4,7 @@
 
 Prints the median and the 99th percentile of the time of an answer, and how many times as fast
 that is as the sound was spoken: for whole recordings, and for a stream, where the model has
-one. The sound is noise: what is said in it changes nothing about the time.
+one. The sound is noise: what is said changes little about the time.
 """
 
 import argparse

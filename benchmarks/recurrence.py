@@ -46,6 +46,7 @@ except ImportError:
 HERE = Path(__file__).parent
 SHAPES = [(32, 100, 128, 128), (64, 200, 64, 64), (32, 400, 128, 256), (128, 50, 256, 512)]
 ONE = (1, 100, 128, 128)
+LARGE = [(32, 64, 512, 1024), (64, 64, 512, 512), (64, 128, 512, 512)]  # a language model's
 LENGTHS, UNITS = [100, 200, 400, 800, 1600], [64, 128, 256, 512]
 
 
@@ -254,6 +255,17 @@ def layer_times(kind, shape, rounds):
         }
 
 
+def large_times(kind, shape, rounds):
+    """Training alone, where matrices no longer fit a cache."""
+    ours, kerass, x = pair(kind, shape)
+    candidates = {"ours": training_step(ours, x), "keras": training_step(kerass, x)}
+    if torch:
+        candidates["torch"] = torch_training_step(KINDS[kind][2](*shape[2:]), x)
+    times, _ = medians(candidates, rounds)
+    speed = {name: round(3 * products(kind, shape) / ms / 1e6, 1) for name, ms in times.items()}
+    yield {"kind": kind, "shape": shape, "work": "large", "ms": times, "GFLOP/s": speed}
+
+
 def export_times(kind, shape, rounds):
     ours, kerass, x = pair(kind, shape)
     mask = random_mask(shape)
@@ -365,6 +377,13 @@ def summary(cases):
                     torch_ratios[key] = ms["torch"] / ms[ours]
             for other, ratios in (("keras", keras_ratios), ("torch", torch_ratios)):
                 found[f"{work}, {ours} against {other}"] = mean_and_worst(ratios, min)
+    for other in ("keras", "torch"):
+        ratios = {
+            f"{c['kind']} {c['shape']}": c["ms"][other] / c["ms"]["ours"]
+            for c in cases
+            if c["work"] == "large" and other in c["ms"]
+        }
+        found[f"large, training, ours against {other}"] = mean_and_worst(ratios, min)
     for batch in sorted({c["shape"][0] for c in cases if c["work"] == "exported"}):
         ratios = {
             f"{c['kind']} {c['shape']}": c["ms"]["keras"] / c["ms"]["ours"]
@@ -398,7 +417,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--rounds", type=int, default=5, help="turns of each candidate")
-    parser.add_argument("--only", help="one of: layers, exported, options, growth, first")
+    parser.add_argument("--only", help="one of: layers, exported, options, large, growth, first")
     parser.add_argument("--output", type=Path, default=HERE, help="folder of the results")
     parser.add_argument("--memory", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -429,6 +448,8 @@ def main():
         for s in [*SHAPES, ONE]
         for kind in arguments.kinds
     ]
+    large = [kind for kind in ("LSTM", "GRU") if kind in arguments.kinds]
+    work += [(("large", large_times), (kind, s)) for s in LARGE for kind in large]
     work += [(("growth", growth), ())]
     for (name, measure), case in work:
         if arguments.only in (None, name):

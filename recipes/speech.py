@@ -47,8 +47,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--split", choices=("speakers", "shared"), help="who is tested on is heard in training, "
         "too (shared), or not; default: speakers")  # fmt: skip
     add("--test-speaker", metavar="NAME", help="default: the last one")
-    add("--pieces", type=command_line.positive, help="of words, that a table's texts are cut into; "
-        "default: letters")  # fmt: skip
+    add("--pieces", type=command_line.positive, help="of words, that a table's texts are cut into, "
+        "and errors counted in; default: letters")  # fmt: skip
     add("--units", type=command_line.positive, default=128, help="default: 128; 22 for a phone")
     command_line.add_runtimes(parser)
     args = command_line.parse(parser, argv)
@@ -295,9 +295,10 @@ def learn_words(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
 def learn_texts(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras.Model, dict]:
     """(the model, its signatures)."""
     texts = [recording.text for recording in data["train"]]
-    symbols = Symbols.of(texts, letters=not args.strings)
     if args.pieces:
         symbols = Symbols.of_pieces(texts, args.pieces)
+    else:
+        symbols = Symbols.of(texts, letters=not args.strings)
     if args.strings:
         train = string_batches(data["train"], symbols)
         lengths = range(1, word_strings.MOST + 1)

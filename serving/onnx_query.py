@@ -211,7 +211,7 @@ class Transcriber(Listener):
         found = [beam_search(softmax(self.logits(samples))) for samples in self.read(paths)]
         names, separator = self.about["names"], self.about["separator"]
         texts = [separator.join(names[k] for k in one) for one in found]
-        return {"text": [text.removeprefix(" ") for text in texts]}
+        return {"text": [text.lstrip(" ") for text in texts]}
 
 
 def beam_search(steps: np.ndarray, beam: int = 16) -> tuple[int, ...]:

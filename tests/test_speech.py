@@ -461,16 +461,24 @@ def test_symbols_are_words_or_letters():
 
 def test_pieces_of_words_make_the_same_text_again():
     texts = ["one two three", "two three one", "three three"]
-    with pytest.raises(SystemExit, match="--pieces: these texts have characters for 11"):
-        ctc.Symbols.of_pieces(texts, 10)
-    symbols = ctc.Symbols.of_pieces(texts, 14)
-    assert " three" in symbols.names and len(symbols.names) <= 14
+    with pytest.raises(SystemExit, match=r"--pieces: .* 8 different characters: give at least 1"):
+        ctc.Symbols.of_pieces(texts, 7)
+    symbols = ctc.Symbols.of_pieces(texts, 11)
+    assert {" three", " "} < {*symbols.names} and len(symbols.names) <= 11
+    assert symbols.numbers(texts[0]) == [*map(symbols.names.index, symbols.split(texts[0]))]
     numbers = tf.ragged.constant([symbols.numbers(text) for text in texts], dtype=tf.int32)
     assert [text.decode() for text in symbols.texts(numbers).numpy()] == texts
     assert 2 <= len(symbols.numbers("three three")) < len("three three")
     first, rest = numbers[:, :1], numbers[:, 1:]  # as a stream has them
     found = symbols.texts(rest, before=symbols.texts(first, before=tf.fill([3], "")))
     assert [text.decode() for text in found.numpy()] == texts
+    spaced = [symbols.names.index(" "), symbols.names.index(" three")]
+    heard = tf.constant([""])
+    for number in [*spaced, None]:  # the last chunk says nothing
+        numbers = tf.ragged.constant([[] if number is None else [number]], dtype=tf.int32)
+        heard = symbols.texts(numbers, before=heard)
+    whole = symbols.texts(tf.ragged.constant([spaced], dtype=tf.int32))
+    assert heard.numpy() == whole.numpy() == b"three"
     with pytest.raises(SystemExit, match=r"x\.wav: its text has \['q'\]"):
         symbols.refuse_unknown([Recording(SOUND, "two q", "", "x.wav")])
 
@@ -496,10 +504,10 @@ def test_strings_are_of_one_speaker_and_the_same_each_time():
         assert len({r.speaker for r in group}) == 1 and len(group) == 20
 
 
-@pytest.fixture(scope="module")
-def untrained():
+@pytest.fixture(scope="module", params=[[*"0123"], [" a", "b", " ", " c"]])
+def untrained(request):
     """(a model of texts, its signatures as functions, a batch of sounds)."""
-    symbols = ctc.Symbols([*"0123"], "")
+    symbols = ctc.Symbols(request.param, "")
     model = speech.build_for_texts(recordings.sample(0, each=1), symbols, "simple_rnn", units=8)
     for weight in model.trainable_weights:
         weight.assign(RANDOM.normal(size=weight.shape) * 0.5)

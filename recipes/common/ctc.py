@@ -43,8 +43,9 @@ class Symbols(NamedTuple):
     @classmethod
     def of_pieces(cls, texts: list[str], count: int) -> "Symbols":
         """`count` at most, learned from `texts`."""
-        processor = SentencePieceProcessor(model_proto=subwords.learn(texts, count))
-        numbers = range(subwords.END + 1, processor.get_piece_size())
+        marks = subwords.END + 1  # the first numbers, of which none is said
+        processor = SentencePieceProcessor(model_proto=subwords.learn(texts, count + marks))
+        numbers = range(marks, processor.get_piece_size())
         pieces = [processor.id_to_piece(k).replace(subwords.SPACE, " ") for k in numbers]
         return cls(pieces, "", processor)
 
@@ -55,6 +56,8 @@ class Symbols(NamedTuple):
         return text.split(self.separator) if self.separator else list(text)
 
     def numbers(self, text: str) -> list[int]:
+        if self.processor:
+            return [k - subwords.END - 1 for k in self.processor.encode(text)]
         return [self.names.index(symbol) for symbol in self.split(text)]
 
     def texts(self, numbers: tf.RaggedTensor, before: tf.Tensor | None = None) -> tf.Tensor:
@@ -64,7 +67,7 @@ class Symbols(NamedTuple):
         if before is not None:
             between = tf.where((before == "") | (found == ""), "", self.separator)
             found = tf.strings.join([before, between, found])
-        return tf.strings.regex_replace(found, "^ ", "")
+        return tf.strings.regex_replace(found, "^ +", "")
 
     def refuse_unknown(self, recordings: list[Recording]) -> None:
         """Ends the program if a text has a symbol that is none of these."""

@@ -6,6 +6,7 @@ Whatever their rate and channels, they come out mono, at one rate, as float32 fr
 import argparse
 import csv
 import math
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from recipes.common import check_data, prepared_data
 from recipes.common.samples import syllables
 
 SOUNDS = (".wav", ".flac")
+CONTROL = r"[\x00-\x1f\x7f-\x9f]"  # characters in a text that can't be seen
 SHORTEST, LONGEST = 0.05, 30.0  # seconds of a recording
 
 
@@ -87,7 +89,7 @@ def from_table(path: Path, rate: int) -> list[Recording]:
         raise SystemExit(f"--data: {path} needs the columns path and text (and maybe speaker).")
     found = []
     for line, row in enumerate(rows, 2):
-        text = " ".join((row["text"] or "").split())
+        text = " ".join(re.sub(CONTROL, " ", row["text"] or "").split())
         if not text:
             raise SystemExit(f"--data: {path}, line {line}: there is no text.")
         samples = read(path.parent / row["path"], rate)

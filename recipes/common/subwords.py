@@ -44,10 +44,12 @@ def learn(texts: list[str], size: int) -> bytes:
         SystemExit: If each of their characters alone makes more.
     """
     texts, model = spaced(texts), io.BytesIO()
-    least = len({*"".join(texts), " "}) + END + 1
-    if size < least:
+    characters = {*"".join(texts), " "}
+    lacking = len(characters) + END + 1 - size
+    if lacking > 0:
         raise SystemExit(
-            f"--pieces: these texts have characters for {least}: give as many or more."
+            f"--pieces: too few, for these texts have {len(characters)} different characters: "
+            f"give at least {lacking} more."
         )
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(texts),

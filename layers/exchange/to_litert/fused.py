@@ -5,7 +5,7 @@ has the right arguments. What is inside of the function runs only where somethin
 states: these the operation does not give away, and the converter leaves the function as it is.
 
 The operation starts from the states that it ended with the last time, as if the sequence went on.
-`start_from_zeros` puts an end to that, in the finished file.
+`start_from_zeros` puts an end to that, in what the file will hold.
 """
 
 import uuid
@@ -71,27 +71,27 @@ def _all_steps(cell, weights, given, unroll):
     return outputs, last
 
 
-def start_from_zeros(model) -> None:
-    """Fills the operations' states with zeros before each is run, in `model`, a file's content."""
+def start_from_zeros(content) -> None:
+    """Fills the operations' states with zeros before each is run, in a file's content."""
     from ai_edge_litert import schema_py_generated as schema
 
     operators = schema.BuiltinOperator
     lstm = operators.UNIDIRECTIONAL_SEQUENCE_LSTM
-    codes = {k for k, code in enumerate(model.operatorCodes) if code.builtinCode == lstm}
+    codes = {k for k, code in enumerate(content.operatorCodes) if code.builtinCode == lstm}
     if not codes:
         return
     fill = schema.OperatorCodeT()
     fill.builtinCode = fill.deprecatedBuiltinCode = operators.FILL
     fill.version = 3  # the first for 8 and 16 bits
-    model.operatorCodes.append(fill)
+    content.operatorCodes.append(fill)
     types = schema.TensorType
     widths = {types.FLOAT32: np.float32, types.INT8: np.int8, types.INT16: np.int16}
 
     def constant(graph, kind, value, like=None):
         buffer, tensor = schema.BufferT(), schema.TensorT()
         buffer.data = np.frombuffer(value.tobytes(), np.uint8)
-        model.buffers.append(buffer)
-        tensor.buffer = len(model.buffers) - 1
+        content.buffers.append(buffer)
+        tensor.buffer = len(content.buffers) - 1
         tensor.type, tensor.shape = kind, list(value.shape)
         tensor.quantization, tensor.hasRank = like and like.quantization, True
         graph.tensors.append(tensor)
@@ -107,7 +107,7 @@ def start_from_zeros(model) -> None:
         tensor = graph.tensors[state]
         shape = np.array(tensor.shape, "int32")
         one = schema.OperatorT()
-        one.opcodeIndex = len(model.operatorCodes) - 1
+        one.opcodeIndex = len(content.operatorCodes) - 1
         one.inputs = [
             constant(graph, types.INT32, shape),
             constant(graph, tensor.type, zero_of(tensor), like=tensor),
@@ -126,7 +126,7 @@ def start_from_zeros(model) -> None:
                 operation.inputs[k] = constant(graph, tensor.type, zeros, like=tensor)
         return operation
 
-    for graph in model.subgraphs:
+    for graph in content.subgraphs:
         lstms = [one for one in graph.operators if one.opcodeIndex in codes]
         states = {i for one in lstms for i in one.inputs[STATES]}
         operations = []
