@@ -33,7 +33,7 @@ def turned(true: tf.Tensor) -> Iterator[None]:
 
 
 def is_large(matrix) -> bool:
-    return math.prod(matrix.shape) >= LARGE
+    return len(matrix.shape) == 2 and math.prod(matrix.shape) >= LARGE
 
 
 def matmul(a: tf.Tensor, kernel) -> tf.Tensor:
