@@ -136,7 +136,7 @@ class Cell(keras.Layer):
     def product(a: tf.Tensor, kernel, masks: list[tf.Tensor] | None = None) -> tf.Tensor:
         """a · kernel; with several masks, each over its own block of the kernel's columns."""
         if masks is None:
-            # One GEMM over all leading axes, where matmul would broadcast the kernel.
+            # One GEMM over all leading axes, where tf.matmul would broadcast the kernel.
             return matmul(a, kernel) if a.shape.rank == 2 else tf.tensordot(a, kernel, 1)
         if len(masks) == 1:
             return Cell.product(a * masks[0], kernel)

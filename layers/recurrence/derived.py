@@ -169,8 +169,8 @@ def loops_of(
         """What a loop makes its weights of: to be called inside.
 
         XLA would cut a matrix into blocks in every step, but sees that one put together from
-        blocks outside has them already. And transposed outside, once, a block is used inside as
-        it lies in memory: backward one that is small, forward one that is large (matmul.py).
+        blocks outside has them already. And transposed outside, a block is used inside as it
+        lies in memory: backward one that is small, forward one that is large (matmul.py).
         """
         if not by_xla:
             return lambda: weights
