@@ -156,12 +156,15 @@ def passes(step: Step, gradients: Gradients, return_sequences: bool, loops: tupl
 
 
 def loops_of(
-    step: Step, gradients: Gradients, by_xla: bool, on_gpu: bool
+    step: Step, gradients: Gradients, by_xla: bool, turn: bool = False
 ) -> tuple[Callable, Callable]:
-    """The loop of each pass, a function of tensors alone."""
+    """The loop of each pass, a function of tensors alone.
+
+    Args:
+        turn: Whether products with large matrices are turned.
+    """
     products, direct = step.products, gradients.direct
-    may_turn = by_xla and not on_gpu
-    multiplying = matmul.turned if may_turn else contextlib.nullcontext
+    multiplying = matmul.turned if turn else contextlib.nullcontext
     read = _read_apart if by_xla else lambda array, t, _: array.read(t)
     others = [p for p in products if not p.added]
 
@@ -170,12 +173,12 @@ def loops_of(
 
         XLA would cut a matrix into blocks in every step, but sees that one put together from
         blocks outside has them already. And transposed outside, a block is used inside as it
-        lies in memory: backward one that is small, forward one that is large (matmul.py).
+        lies in memory: backward, or forward where it is turned (matmul.py).
         """
         if not by_xla:
             return lambda: weights
         blocks = [
-            [(tf.transpose(b), True) if (may_turn and is_large(b)) != backward else (b, False)
+            [(tf.transpose(b), True) if (turn and is_large(b)) != backward else (b, False)
              for b in each]
             for each in step.cut(weights)
         ]  # fmt: skip

@@ -205,7 +205,7 @@ def own_backward(call: Call, asked: str | None) -> Plan | str:
     why_not = programs.refusal(step.gradients.operations) if call.in_xla else None
     if why_not:
         return why_not
-    loops = derived.loops_of(step, step.gradients, call.in_xla, call.on_gpu)
+    loops = derived.loops_of(step, step.gradients, by_xla=call.in_xla)
     passes = derived.passes(step, step.gradients, call.return_sequences, loops)
     execute = derived.recurrence(step, call.return_sequences, passes)
 

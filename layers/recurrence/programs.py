@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from layers import private_apis
-from layers.recurrence import derived, loop, parts, rows
+from layers import matmul, private_apis
+from layers.recurrence import branches, derived, loop, parts, rows
 from layers.recurrence.given import Given
 from layers.recurrence.step import Step
 
@@ -52,12 +52,15 @@ def training(
         why_not = refusal(gradients.operations)
         if why_not:
             return why_not
-        run, run_back = derived.loops_of(step, gradients, True, on_gpu)
-        run = _Program(run, of_part, xla=True)
+        large = any(matmul.is_large(w) for w in weights) and not on_gpu
+        forms = (False, True) if large else (False,)
+        loops = [derived.loops_of(step, gradients, by_xla=True, turn=turn) for turn in forms]
+        run = _by_rows(*(_Program(run, of_part, xla=True) for run, _ in loops))
         states, kept = run.returns
         dy = [tf.TensorSpec((of_part[1].inputs.shape[0], *kept[0][0].shape[1:]), kept[0][0].dtype)]
         dy = dy * return_sequences
-        run_back = _Program(run_back, (*of_part, kept, dy, states), xla=True)
+        of_back = (*of_part, kept, dy, states)
+        run_back = _by_rows(*(_Program(back, of_back, xla=True) for _, back in loops))
         passes = derived.passes(step, gradients, return_sequences, (run, run_back))
         used, forward, backward = parts.in_parts(passes, return_sequences, length, kept)
         # What surrounds the programs is traced once too.
@@ -109,6 +112,20 @@ def _kept(key, make):
                 _programs.popitem(last=False)
         _programs.move_to_end(key)
         return _programs[key]
+
+
+def _by_rows(program, turned=None):
+    """`program`, or, if there is one, for few rows the same with its large products turned."""
+    if turned is None:
+        return program
+
+    def either(weights, given, *others):
+        few = tf.shape(given.inputs)[1] <= matmul.FEW
+        arguments = weights, given, *others
+        return branches.cond(few, lambda: turned(*arguments), lambda: program(*arguments))
+
+    either.returns = program.returns
+    return either
 
 
 class _Program:
