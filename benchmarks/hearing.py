@@ -9,7 +9,6 @@ one. The sound is noise: what is said changes little about the time.
 
 import argparse
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,11 +16,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf
-from timing import machine
+from timing import by_turns, machine
 
 RATE = 8000  # samples a second
 WHOLE, CHUNKS = [0.5, 10.0], [0.02, 0.1, 0.5]  # seconds
-REPEATS = 300
+FIRST, REPEATS = 20, 300  # the first ones do not count
 
 
 def noise(seconds: float) -> tf.Tensor:
@@ -31,12 +30,7 @@ def noise(seconds: float) -> tf.Tensor:
 
 def show(what: str, seconds: float, answer: Callable) -> None:
     """Prints a line about `answer`, called REPEATS times for a sound of `seconds`."""
-    times = []
-    for k in range(-20, REPEATS):  # the first ones untimed
-        start = time.perf_counter()
-        answer()
-        if k >= 0:
-            times.append((time.perf_counter() - start) * 1e3)
+    times = by_turns({what: answer}, [()] * (FIRST + REPEATS))[what][FIRST:]
     median, slow = np.percentile(times, [50, 99])
     factor = seconds * 1e3 / median
     print(f"{what}, {seconds:4} s: {median:6.2f} ms, {slow:6.2f} for 1 in 100, {factor:4.0f} times")

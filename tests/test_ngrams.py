@@ -70,7 +70,7 @@ def test_two_scores_are_mixed_as_a_logistic_regression_says(monkeypatch):
 
 
 def test_an_ngram_that_was_not_kept_seldom_counts_as_one_that_was():
-    """Of 20,000 texts' n-grams, by exact codes and by these."""
+    """By exact codes and by these."""
     rng = np.random.default_rng(0)
     words = np.minimum(rng.zipf(1.3, (2000, 100)), 29_999) + 1
     exact = words.astype("uint64")

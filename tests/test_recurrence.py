@@ -75,6 +75,20 @@ class LowRankCell(layers.SimpleRNNCell):
         return (tf.tanh(a) * tf.sigmoid(b),)
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class EchoCell(layers.SimpleRNNCell):
+    """Multiplies by its kernel past `dot`, in a helper of its own."""
+
+    def update(self, x, states, dot):
+        @tf.function(autograph=False)
+        def helped(a, kernel):
+            return self.product(a, kernel)
+
+        kernel = tf.convert_to_tensor(self.recurrent_kernel)
+        (h,) = states
+        return (tf.tanh(x + self.product(h, kernel) + helped(h, kernel)),)
+
+
 def built(cell, seed=0):
     cell.build((None, None, FEATURES))
     rng = np.random.default_rng(seed)
@@ -117,8 +131,8 @@ ALIKE = ("CoupledLSTM", "IndRNN", "PeepholeLSTM", "GRU, no bias")
 OWN_CELLS = {
     "kernel made of weights": lambda **k: ScaledCell(UNITS, **k),
     "low rank": lambda **k: LowRankCell(UNITS, dropout=0.3, seed=1, **k),
+    "past dot": lambda **k: EchoCell(UNITS, **k),
 }
-PAST_DOT = {"past dot": lambda **k: EchoCell(UNITS, **k)}
 
 
 @pytest.fixture
@@ -165,7 +179,7 @@ def test_all_are_equal(name, training):
 def test_turned_products_are_equal(name, monkeypatch):
     """As those of large matrices are, here all of them."""
     rng = np.random.default_rng(0)
-    cell = built({**CELLS, **OWN_CELLS, **PAST_DOT}[name](dtype="float64"))
+    cell = built({**CELLS, **OWN_CELLS}[name](dtype="float64"))
     x = rng.normal(size=(rows.FEW + 1, 7, FEATURES))
     states = [rng.normal(size=(len(x), size)) for size in cell.state_sizes]
     mask = rng.random((len(x), 7)) < 0.6
@@ -175,20 +189,6 @@ def test_turned_products_are_equal(name, monkeypatch):
     ours = everything(cell, "compiled", x, states, mask, training=True)
     for a, b in zip(ours, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
-
-
-@keras.saving.register_keras_serializable(package="tests")
-class EchoCell(layers.SimpleRNNCell):
-    """Multiplies by its kernel past `dot`, in a helper of its own."""
-
-    def update(self, x, states, dot):
-        @tf.function(autograph=False)
-        def helped(a, kernel):
-            return self.product(a, kernel)
-
-        kernel = tf.convert_to_tensor(self.recurrent_kernel)
-        (h,) = states
-        return (tf.tanh(x + self.product(h, kernel) + helped(h, kernel)),)
 
 
 def test_a_large_matrix_is_turned_and_no_other():

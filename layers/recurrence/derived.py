@@ -22,7 +22,6 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from layers import matmul
-from layers.matmul import is_large
 from layers.recurrence import loop
 from layers.recurrence.step import Gradients, Step
 from layers.recurrence.vjp import vjp, wide, with_gradient_of
@@ -177,15 +176,12 @@ def loops_of(
         """
         if not by_xla:
             return lambda: weights
-        blocks = [
-            [(tf.transpose(b), True) if (turn and is_large(b)) != backward else (b, False)
-             for b in each]
-            for each in step.cut(weights)
-        ]  # fmt: skip
-        return lambda: [
-            tf.concat([tf.transpose(b) if is_turned else b for b, is_turned in each], -1)
-            for each in blocks
-        ]
+
+        def turned(block):
+            return tf.transpose(block) if (turn and matmul.is_large(block)) != backward else block
+
+        outside = [[turned(block) for block in blocks] for blocks in step.cut(weights)]
+        return lambda: [tf.concat([turned(b) for b in blocks], -1) for blocks in outside]
 
     def run(weights, given, length):
         """Returns: (the last states, (the states before each step, products, x))."""

@@ -55,13 +55,14 @@ def training(
         large = any(matmul.is_large(w) for w in weights) and not on_gpu
         forms = (False, True) if large else (False,)
         loops = [derived.loops_of(step, gradients, by_xla=True, turn=turn) for turn in forms]
-        run = _by_rows(*(_Program(run, of_part, xla=True) for run, _ in loops))
-        states, kept = run.returns
+        run = [_Program(run, of_part, xla=True) for run, _ in loops]
+        states, kept = run[0].returns
         dy = [tf.TensorSpec((of_part[1].inputs.shape[0], *kept[0][0].shape[1:]), kept[0][0].dtype)]
         dy = dy * return_sequences
         of_back = (*of_part, kept, dy, states)
-        run_back = _by_rows(*(_Program(back, of_back, xla=True) for _, back in loops))
-        passes = derived.passes(step, gradients, return_sequences, (run, run_back))
+        run_back = [_Program(back, of_back, xla=True) for _, back in loops]
+        by_rows = _by_rows(*run), _by_rows(*run_back)
+        passes = derived.passes(step, gradients, return_sequences, by_rows)
         used, forward, backward = parts.in_parts(passes, return_sequences, length, kept)
         # What surrounds the programs is traced once too.
         forward = _Program(forward, of_all)
@@ -124,7 +125,6 @@ def _by_rows(program, turned=None):
         arguments = weights, given, *others
         return branches.cond(few, lambda: turned(*arguments), lambda: program(*arguments))
 
-    either.returns = program.returns
     return either
 
 

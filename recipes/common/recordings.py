@@ -6,7 +6,6 @@ Whatever their rate and channels, they come out mono, at one rate, as float32 fr
 import argparse
 import csv
 import math
-import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import scipy.signal
 
-from recipes.common import check_data, prepared_data
+from recipes.common import check_data, prepared_data, subwords
 from recipes.common.samples import syllables
 
 SOUNDS = (".wav", ".flac")
-CONTROL = r"[\x00-\x1f\x7f-\x9f]"  # characters in a text that can't be seen
 SHORTEST, LONGEST = 0.05, 30.0  # seconds of a recording
 
 
@@ -87,9 +85,8 @@ def from_table(path: Path, rate: int) -> list[Recording]:
         rows = list(csv.DictReader(file))
     if not rows or not {"path", "text"} <= rows[0].keys():
         raise SystemExit(f"--data: {path} needs the columns path and text (and maybe speaker).")
-    found = []
-    for line, row in enumerate(rows, 2):
-        text = " ".join(re.sub(CONTROL, " ", row["text"] or "").split())
+    texts, found = subwords.spaced([row["text"] or "" for row in rows]), []
+    for line, (row, text) in enumerate(zip(rows, texts), 2):
         if not text:
             raise SystemExit(f"--data: {path}, line {line}: there is no text.")
         samples = read(path.parent / row["path"], rate)
