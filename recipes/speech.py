@@ -194,6 +194,8 @@ def build_for_texts(
     heard = augmentation.SpecAugment(BANDS, name="spec_augment")(heard)
     features = keras.Input((None, heard.shape[-1]), name="features")
     x = voice_level.relative(features)
+    shapes = spectral_shapes.of_one_step(x.shape[-1], BANDS)
+    x = layers.TimeDistributed(shapes, name="shapes")(x)
     for depth in (1, 2):  # back only, so that it streams
         x = CELLS[cell](units, return_sequences=True, name=f"read_{depth}")(x)
         x = keras.layers.Dropout(0.3)(x)

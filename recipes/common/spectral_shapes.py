@@ -29,3 +29,15 @@ def found(x: tf.Tensor, mask: tf.Tensor, bands: int) -> tf.Tensor:
         bands //= 2
     x = keras.layers.Reshape((-1, bands * filters))(x)
     return keras.layers.Dropout(0.1)(x)
+
+
+def of_one_step(size: int, bands: int) -> keras.Model:
+    """The same for a stream: a model, (batch, size) to (batch, features), of a step's own frames,
+    side by side, for what follows is not there yet."""
+    frames = keras.Input((size,))
+    x = keras.layers.Permute((2, 1))(keras.layers.Reshape((-1, bands))(frames))
+    for filters, width, _ in LAYERS:
+        x = keras.layers.Conv1D(filters, width, padding="same")(x)
+        x = ops.relu(keras.layers.MaxPooling1D(2)(x))
+    x = keras.layers.Dropout(0.1)(keras.layers.Flatten()(x))
+    return keras.Model(frames, x, name="shapes")
