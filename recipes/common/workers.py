@@ -19,6 +19,7 @@ import functools
 import json
 import re
 import signal
+import time
 from collections.abc import Iterator
 
 import keras
@@ -63,6 +64,7 @@ def joined(said: dict) -> Iterator[None]:
         with contextlib.suppress(Finished):
             yield
             agree({})  # so that nobody ends while others work
+            time.sleep(2)  # until all have heard it from the chief, whose end they must not see
 
 
 def strategy() -> tf.distribute.Strategy:
