@@ -18,6 +18,9 @@ others. What short phrases say, wherever they stand, a linear model on n-grams k
 learn from them, too. Raw text goes in; its cleaning, splitting, numbering, padding and
 masking are part of the model.
 
+What order says in a sentence or two, whole reviews don't teach. For IMDB the network also learns
+from short opinions made up by rules of English, and short texts are answered by it alone.
+
 Read by the network alone, and in one direction, a text can be scored while it arrives: the
 export then has the signature `stream`, whose states go in and come out.
 """
@@ -82,7 +85,7 @@ from recipes.common import (
 from recipes.common.cells import CELLS
 from recipes.common.classification import of_each_class, to_probabilities
 from recipes.common.row_adam import RowAdam
-from recipes.common.samples import reviews, word_order
+from recipes.common.samples import reviews, short_opinions, word_order
 from recipes.common.word_dropout import WordDropout
 from recipes.common.words import RULES, standardize, vectorization
 
@@ -92,6 +95,8 @@ EXAMPLES = ["The film was good, not bad.", "The film was bad, not good."]
 SLOWER = {"embedding": 0.3, "read": 0.3}  # the part of the rate that pre-trained layers have
 FREQUENT = 5000  # words that the network tells apart; rarer ones are names, to know films by
 LONGEST = 800  # words read of a review; 3% of IMDB's are longer
+OPINIONS = 40_000  # made up, to be read between IMDB's reviews
+SHORT = 30  # words, up to which the network alone answers then; 1 review in 500 has no more
 Reviews = tuple[list[str], list[int]]  # the texts and their labels
 
 
@@ -99,7 +104,10 @@ Reviews = tuple[list[str], list[int]]  # the texts and their labels
 
 
 def load(dataset: str, seed: int) -> tuple[dict[str, Reviews], list[str]]:
-    """({"train" | "validation" | "test": (texts, labels)}, the names of the classes)."""
+    """({"train" | "validation" | "test": (texts, labels)}, the names of the classes).
+
+    With IMDB also "opinions", which the network learns from as well.
+    """
     if dataset == "sample":
         sizes = {"train": 4000, "validation": 500, "test": 500}
         return {part: reviews.reviews(n, f"{seed}/{part}") for part, n in sizes.items()}, LABELS
@@ -109,14 +117,14 @@ def load(dataset: str, seed: int) -> tuple[dict[str, Reviews], list[str]]:
         order = np.random.default_rng(0).permutation(len(texts))
         parts = {"validation": order[:2500], "train": order[2500:]}
         data |= {s: ([texts[i] for i in p], [labels[i] for i in p]) for s, p in parts.items()}
+        data["opinions"] = short_opinions.opinions(OPINIONS, seed)
         return data, LABELS
     data, labels = labelled_texts.from_tfds(dataset)
     return labelled_texts.split(data, labels, seed), labels
 
 
-def for_outputs(batched: tf.data.Dataset, model: keras.Model) -> tf.data.Dataset:
-    """The labels once for each output."""
-    return batched.map(lambda texts, labels: (texts, {name: labels for name in model.output}))
+def together(first: Reviews, second: Reviews) -> Reviews:
+    return first[0] + second[0], first[1] + second[1]
 
 
 def batches(data: Reviews, shuffle: bool) -> tf.data.Dataset:
@@ -126,7 +134,7 @@ def batches(data: Reviews, shuffle: bool) -> tf.data.Dataset:
     found = tf.data.Dataset.from_tensor_slices((np.array(texts, object), labels))
     if shuffle:
         found = found.shuffle(len(texts))
-    characters = [400, 700, 900, 1200, 1600, 2200, 3000]
+    characters = [150, 400, 700, 900, 1200, 1600, 2200, 3000]
     lengths = tf.strings.length(texts).numpy()
     batch = BATCH if shuffle else 4 * BATCH  # without gradients, larger ones are faster
     return batching.by_length(
@@ -145,9 +153,10 @@ def build(
     pretrained: encoders.Encoders | None = None,
     unidirectional: bool = False,
     classes: int = 2,
+    short: int = 0,
 ) -> keras.Model:
     """Its outputs: the scores by "network" and "ngrams", and the probabilities by "both"; of the
-    second of two classes, or of all."""
+    second of two classes, or of all. Of texts of up to `short` words n-grams have no say."""
     texts = tf.data.Dataset.from_tensor_slices(train[0]).batch(1000)
     number = vectorization(vocabulary=pretrained.words if pretrained else None)
     if not pretrained:
@@ -182,37 +191,40 @@ def build(
     if not unidirectional:
         linear = ngrams.counted(texts.map(number), train[1], classes, name="ngrams")
         scores["ngrams"] = linear(numbers)
-        both = ngrams.Mix(name="mix")([both, scores["ngrams"]])
+        both = ngrams.Mix(short, name="mix")([both, scores["ngrams"]], numbers)
     return keras.Model(text, {**scores, "both": to_probabilities(both)}, name="sentiment")
 
 
+def one_part(model: keras.Model, name: str) -> keras.Model:
+    """One of those that answer, "network" or "ngrams", as a model that can be trained."""
+    return keras.Model(model.input, model.output[name])
+
+
 def compile_model(model: keras.Model, steps: int, pretrained: bool = False) -> None:
-    """Sets the model up to be trained for `steps` batches: each part for itself."""
+    """Sets a part up to be trained for `steps` batches."""
     rate = keras.optimizers.schedules.CosineDecay(1e-3, steps)
-    two = next(iter(model.output.values())).shape[-1] == 1
-    loss = "BinaryCrossentropy" if two else "SparseCategoricalCrossentropy"
-    loss = getattr(keras.losses, loss)(from_logits=True)
     optimizer = keras.optimizers.Adam(rate, clipnorm=1.0)
     if pretrained:
         optimizer = RowAdam(rate, clipnorm=1.0, slower=SLOWER)
-    model.compile(
-        optimizer,
-        {name: loss for name in model.output if name != "both"},
-        metrics={"both": ["accuracy"]} if "both" in model.output else None,
-    )
+    if model.output.shape[-1] == 1:
+        loss = keras.losses.BinaryCrossentropy(from_logits=True)
+        right = keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)
+    else:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        right = keras.metrics.SparseCategoricalAccuracy("accuracy")
+    model.compile(optimizer, loss, metrics=[right])
 
 
-def teach_ngrams_again(model: keras.Model, data: Reviews, args: argparse.Namespace, best: int):
-    """Counts the same n-grams in all of `data`, and trains them for `best` epochs once more."""
+def teach_ngrams(model: keras.Model, data: Reviews, args: argparse.Namespace) -> None:
+    """Counts the model's n-grams in `data`, and trains their weights anew."""
     keras.utils.set_random_seed(args.seed)  # the same after an interruption
     layer, numbers = model.get_layer("ngrams"), model.get_layer("vocabulary")
     texts = tf.data.Dataset.from_tensor_slices(data[0]).batch(1000)
     layer.count(ngrams.of_each(texts.map(numbers)), data[1])
-    alone = keras.Model(model.input, {"ngrams": model.output["ngrams"]})
-    batched = batches(data, shuffle=True).take(args.steps or -1)
-    compile_model(alone, args.epochs * len(batched), bool(args.pretrained))
-    print("The n-grams once more, of validation data too:")
-    alone.fit(for_outputs(batched, alone), epochs=best, shuffle=False)
+    linear, batched = one_part(model, "ngrams"), batches(data, shuffle=True).take(args.steps or -1)
+    compile_model(linear, args.epochs * len(batched))
+    print(f"The n-grams, of {len(data[0])} texts:")
+    linear.fit(batched, epochs=args.epochs, shuffle=False)
 
 
 # --- Evaluation ---------------------------------------------------------------------------
@@ -269,7 +281,8 @@ def main(args: argparse.Namespace) -> None:
     args.epochs = args.epochs or training.enough_epochs(len(data["train"][0]), BATCH, 2000)
     told = pretrained.content() if pretrained else word_vectors.content(args.embeddings)
     training.begin(args, data, labels, *told)
-    train = batches(data["train"], shuffle=True).take(args.steps or -1)
+    opinions = data.get("opinions", ([], []))
+    train = batches(together(data["train"], opinions), shuffle=True).take(args.steps or -1)
     validation = batches(data["validation"], shuffle=False)
     model = build(
         data["train"],
@@ -278,23 +291,21 @@ def main(args: argparse.Namespace) -> None:
         pretrained=pretrained,
         unidirectional=args.unidirectional,
         classes=len(labels),
+        short=SHORT if "opinions" in data else 0,
     )
-    compile_model(model, args.epochs * len(train), bool(pretrained))
     model.summary()
-    trained = training.fit(
-        model,
-        for_outputs(train, model),
-        for_outputs(validation, model),
-        args,
-        best=("val_loss", "min"),
-    )
+    network = one_part(model, "network")
+    compile_model(network, args.epochs * len(train), bool(pretrained))
+    trained = training.fit(network, train, validation, args, best=("val_loss", "min"))
     small_embeddings.quantize(model)
     others = {"test": data["test"], **(word_order.parts() if args.dataset == "imdb" else {})}
-    factors = {} if args.unidirectional else choose_factors(model, data["validation"])
+    factors = {}
+    if not args.unidirectional:
+        teach_ngrams(model, data["train"], args)
+        factors = choose_factors(model, data["validation"])
     evaluated = {"validation": evaluate(model, data["validation"])}
     if not args.unidirectional:
-        both = tuple(data["train"][i] + data["validation"][i] for i in (0, 1))
-        teach_ngrams_again(model, both, args, trained["best_epoch"])
+        teach_ngrams(model, together(data["train"], data["validation"]), args)
     evaluated |= {part: evaluate(model, each) for part, each in others.items()}
     parts = {"validation": data["validation"], **others}
     simpler = classification.baselines(data["train"], parts, standardize)

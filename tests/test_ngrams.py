@@ -57,7 +57,7 @@ def test_two_scores_are_mixed_as_a_logistic_regression_says(monkeypatch):
     expected = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-8)
     expected.fit(np.hstack([sure, unsure]), truth)
     mix = ngrams.Mix(name="mix")
-    mix([sure, unsure])
+    mix([sure, unsure], np.ones((500, 1)))
     model = argparse.Namespace(get_layer=lambda name: mix)
     found = {"network": sure, "ngrams": unsure}
     monkeypatch.setattr(sentiment, "answers", lambda *_: (truth, found))

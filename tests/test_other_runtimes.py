@@ -107,7 +107,7 @@ def test_it_is_asked_without_tensorflow(tagger):
 def test_a_classifier_and_its_ngrams(tmp_path, monkeypatch):
     monkeypatch.setattr(sentiment, "LONGEST", 12)
     train = reviews.reviews(200, "train")
-    model = perturbed(sentiment.build(train, "gru", 8))
+    model = perturbed(sentiment.build(train, "gru", 8, short=6))
     made = sentiment_export.numeric(model, words.RULES, sentiment.LABELS, 12)
     page = written(made, tmp_path, litert=True, examples=train[0][:20])
     on_a_phone = other_runtimes.read_litert(made, tmp_path / "litert")

@@ -101,14 +101,14 @@ def test_saved_model_answers_as_the_recipe_does(run, tmp_path):
         data, _ = sentiment.load("sample", 0)
         texts, labels = data["test"]
         model = sentiment.build(data["train"], "gru")
-        model.load_weights(weights)
+        sentiment.one_part(model, "network").load_weights(weights)
         small_embeddings.quantize(model)
+        args = argparse.Namespace(**metrics)
+        sentiment.teach_ngrams(model, data["train"], args)
         assert sentiment.choose_factors(model, data["validation"]) == metrics["factors"]
         before, _ = sentiment.evaluate(model, data["validation"])  # before the n-grams see it
         assert before["alone"] == metrics["validation"]["alone"]
-        all_reviews = tuple(data["train"][i] + data["validation"][i] for i in (0, 1))
-        args = argparse.Namespace(**metrics)
-        sentiment.teach_ngrams_again(model, all_reviews, args, metrics["best_epoch"])
+        sentiment.teach_ngrams(model, sentiment.together(data["train"], data["validation"]), args)
         answer = answered(version, "serving_default", {"sentences": texts[:40]})
         expected = model.predict(tf.constant(texts[:40]))["both"][:, 0]
         np.testing.assert_allclose(answer["probabilities"][:, 1], expected, atol=1e-5)

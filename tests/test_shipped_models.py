@@ -8,6 +8,8 @@ import pytest
 import tensorflow_datasets as tfds
 from conftest import REPOSITORY, ask, portable_ops
 
+from recipes.common.samples import word_order
+
 SAVED = REPOSITORY / "saved_models"
 SHIPPED = ["forecasting", "pos_tagging", "sentiment"]
 MOST_BYTES = 25e6
@@ -64,6 +66,14 @@ def test_the_sentiment_model(tfds_data, tmp_path):
     found = ask(version("sentiment"), "serving_default", {"sentences": sentences}, tmp_path)
     right = found["label"] == np.take(["negative", "positive"], labels)
     assert_as_stated(right, stated("sentiment")["accuracy"])
+
+
+def test_the_sentiment_model_knows_what_order_says(tmp_path):
+    metrics = json.loads((version("sentiment") / "metrics.json").read_text())
+    for kind, (texts, labels) in word_order.parts().items():
+        found = ask(version("sentiment"), "serving_default", {"sentences": texts}, tmp_path)
+        right = found["label"] == np.take(["negative", "positive"], labels)
+        assert np.mean(right) == pytest.approx(metrics[kind]["accuracy"])
 
 
 def test_the_forecaster(etth1_csv, tmp_path):

@@ -11,6 +11,7 @@ steps are of the learning rate's size whatever the gradients, moves w by STEP ti
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 from sklearn.preprocessing import label_binarize
 
 LONGEST = 4  # words
@@ -111,11 +112,22 @@ def of_each(texts: tf.data.Dataset) -> list[np.ndarray]:
 
 
 class Mix(keras.layers.Layer):
-    """Two scores, each multiplied by a factor, added; the factors, a half at first, stand still."""
+    """Two scores, each multiplied by a factor, added; the factors, a half at first, stand still.
 
-    def build(self, input_shape):
+    Args:
+        short: Of texts of up to that many words, the first score alone.
+    """
+
+    def __init__(self, short: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.short = short
+
+    def build(self, scores_shape, numbers_shape):
         half = keras.initializers.Constant(0.5)
         self.factors = self.add_weight((2,), half, trainable=False, name="factors")
 
-    def call(self, scores):
-        return self.factors[0] * scores[0] + self.factors[1] * scores[1]
+    def call(self, scores, numbers):
+        """Two of (batch, outputs), and (batch, length) of words, to (batch, outputs)."""
+        both = self.factors[0] * scores[0] + self.factors[1] * scores[1]
+        words = ops.sum(ops.cast(numbers != 0, "int32"), axis=1, keepdims=True)
+        return ops.where(words <= self.short, scores[0], both)

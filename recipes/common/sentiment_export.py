@@ -77,7 +77,8 @@ def numeric(model: keras.Model, rules: list, labels: list[str], longest: int) ->
         about["states"] = sentiment_stream.states(model)
         build_step = partial(sentiment_stream.step, model)
     else:
-        about["factors"] = model.get_layer("mix").factors.numpy().tolist()
+        mix = model.get_layer("mix")
+        about |= {"factors": mix.factors.numpy().tolist(), "short": mix.short}
         about["ngram_codes"] = {
             "longest": ngrams.LONGEST,
             "base": ngrams.BASE,
