@@ -507,10 +507,12 @@ def test_strings_are_of_one_speaker_and_the_same_each_time():
 @pytest.fixture(scope="module", params=[[*"0123"], [" a", "b", " ", " c"]])
 def untrained(request):
     """(a model of texts, its signatures as functions, a batch of sounds)."""
-    symbols = ctc.Symbols(request.param, "")
+    symbols, random = ctc.Symbols(request.param, ""), np.random.default_rng(0)
+    keras.utils.set_random_seed(0)
     model = speech.build_for_texts(recordings.sample(0, each=1), symbols, "simple_rnn", units=8)
     for weight in model.trainable_weights:
-        weight.assign(RANDOM.normal(size=weight.shape) * 0.5)
+        if not weight.path.startswith("conv"):  # which would make all steps alike
+            weight.assign(random.normal(size=weight.shape) * 0.5)
     served = speech_export.text_signatures(model, symbols, SOUND, speech.RATE)
     random = np.random.default_rng(1)
     sounds = [
