@@ -95,8 +95,8 @@ EXAMPLES = ["The film was good, not bad.", "The film was bad, not good."]
 SLOWER = {"embedding": 0.3, "read": 0.3}  # the part of the rate that pre-trained layers have
 FREQUENT = 5000  # words that the network tells apart; rarer ones are names, to know films by
 LONGEST = 800  # words read of a review; 3% of IMDB's are longer
-OPINIONS = 40_000  # made up, to be read between IMDB's reviews
-SHORT = 30  # words, up to which the network alone answers then; 1 review in 500 has no more
+OPINIONS = 40_000  # made up; the network reads them among IMDB's reviews
+SHORT = 30  # words and marks: of fewer, the network alone answers then. No opinion has more
 Reviews = tuple[list[str], list[int]]  # the texts and their labels
 
 
@@ -104,10 +104,7 @@ Reviews = tuple[list[str], list[int]]  # the texts and their labels
 
 
 def load(dataset: str, seed: int) -> tuple[dict[str, Reviews], list[str]]:
-    """({"train" | "validation" | "test": (texts, labels)}, the names of the classes).
-
-    With IMDB also "opinions", which the network learns from as well.
-    """
+    """({"train" | "validation" | "test": (texts, labels)}, the names of the classes)."""
     if dataset == "sample":
         sizes = {"train": 4000, "validation": 500, "test": 500}
         return {part: reviews.reviews(n, f"{seed}/{part}") for part, n in sizes.items()}, LABELS
@@ -117,14 +114,13 @@ def load(dataset: str, seed: int) -> tuple[dict[str, Reviews], list[str]]:
         order = np.random.default_rng(0).permutation(len(texts))
         parts = {"validation": order[:2500], "train": order[2500:]}
         data |= {s: ([texts[i] for i in p], [labels[i] for i in p]) for s, p in parts.items()}
-        data["opinions"] = short_opinions.opinions(OPINIONS, seed)
         return data, LABELS
     data, labels = labelled_texts.from_tfds(dataset)
     return labelled_texts.split(data, labels, seed), labels
 
 
-def together(first: Reviews, second: Reviews) -> Reviews:
-    return first[0] + second[0], first[1] + second[1]
+def together(*parts: Reviews) -> Reviews:
+    return [x for texts, _ in parts for x in texts], [x for _, labels in parts for x in labels]
 
 
 def batches(data: Reviews, shuffle: bool) -> tf.data.Dataset:
@@ -156,7 +152,7 @@ def build(
     short: int = 0,
 ) -> keras.Model:
     """Its outputs: the scores by "network" and "ngrams", and the probabilities by "both"; of the
-    second of two classes, or of all. Of texts of up to `short` words n-grams have no say."""
+    second of two classes, or of all. Texts of fewer than `short` words n-grams have no say in."""
     texts = tf.data.Dataset.from_tensor_slices(train[0]).batch(1000)
     number = vectorization(vocabulary=pretrained.words if pretrained else None)
     if not pretrained:
@@ -196,7 +192,7 @@ def build(
 
 
 def one_part(model: keras.Model, name: str) -> keras.Model:
-    """One of those that answer, "network" or "ngrams", as a model that can be trained."""
+    """The part "network" or "ngrams" by itself, as a model to be trained."""
     return keras.Model(model.input, model.output[name])
 
 
@@ -216,14 +212,15 @@ def compile_model(model: keras.Model, steps: int, pretrained: bool = False) -> N
 
 
 def teach_ngrams(model: keras.Model, data: Reviews, args: argparse.Namespace) -> None:
-    """Counts the model's n-grams in `data`, and trains their weights anew."""
+    """Counts the model's n-grams in `data`, and trains their weights anew, for all epochs: the
+    learning rate falls to 0."""
     keras.utils.set_random_seed(args.seed)  # the same after an interruption
     layer, numbers = model.get_layer("ngrams"), model.get_layer("vocabulary")
     texts = tf.data.Dataset.from_tensor_slices(data[0]).batch(1000)
     layer.count(ngrams.of_each(texts.map(numbers)), data[1])
     linear, batched = one_part(model, "ngrams"), batches(data, shuffle=True).take(args.steps or -1)
     compile_model(linear, args.epochs * len(batched))
-    print(f"The n-grams, of {len(data[0])} texts:")
+    print(f"Training the n-grams on {len(data[0])} texts:")
     linear.fit(batched, epochs=args.epochs, shuffle=False)
 
 
@@ -280,9 +277,9 @@ def main(args: argparse.Namespace) -> None:
     data, labels = labelled_texts.from_table(args) if args.data else load(args.dataset, args.seed)
     args.epochs = args.epochs or training.enough_epochs(len(data["train"][0]), BATCH, 2000)
     told = pretrained.content() if pretrained else word_vectors.content(args.embeddings)
-    training.begin(args, data, labels, *told)
-    opinions = data.get("opinions", ([], []))
-    train = batches(together(data["train"], opinions), shuffle=True).take(args.steps or -1)
+    made_up = [short_opinions.opinions(OPINIONS, args.seed)] if args.dataset == "imdb" else []
+    training.begin(args, data, labels, *told, *made_up)
+    train = batches(together(data["train"], *made_up), shuffle=True).take(args.steps or -1)
     validation = batches(data["validation"], shuffle=False)
     model = build(
         data["train"],
@@ -291,7 +288,7 @@ def main(args: argparse.Namespace) -> None:
         pretrained=pretrained,
         unidirectional=args.unidirectional,
         classes=len(labels),
-        short=SHORT if "opinions" in data else 0,
+        short=SHORT if made_up else 0,
     )
     model.summary()
     network = one_part(model, "network")

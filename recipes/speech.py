@@ -10,12 +10,12 @@
     python recipes/speech.py --dataset sample            # built-in voices, no download
 
 A front end in the graph makes a log-mel spectrum of each 10 milliseconds
-(recipes/common/log_mel.py). For one word a recording, recurrent layers read it from both ends, and
-the word is told from the mean and the maximum of what they say over time. Convolutions come before,
-so that a shape in the spectrum is the same shape a little higher.
+(recipes/common/log_mel.py). Convolutions come first, so that a shape in the spectrum is the same
+shape a little higher. Then recurrent layers read: for one word a recording, from both ends, and the
+word is told from the mean and the maximum of what they say over time.
 
-For texts they look back only, and say at each step which symbol has just been spoken, or none
-(--strings, or a table of texts). When each was spoken, nobody tells them: connectionist temporal
+For texts (--strings, or a table of texts) they look back only, and say at each step which symbol
+has just been spoken, or none. When each was spoken, nobody tells them: connectionist temporal
 classification adds up all possibilities (Graves et al. 2006; recipes/common/ctc.py). Such a model
 also answers while someone is still speaking.
 
@@ -194,8 +194,8 @@ def build_for_texts(
     heard = augmentation.SpecAugment(BANDS, name="spec_augment")(heard)
     features = keras.Input((None, heard.shape[-1]), name="features")
     x = voice_level.relative(features)
-    shapes = spectral_shapes.of_one_step(x.shape[-1], BANDS)
-    x = layers.TimeDistributed(shapes, name="shapes")(x)
+    shapes = layers.TimeDistributed(spectral_shapes.of_one_step(x.shape[-1], BANDS), name="shapes")
+    x = ops.concatenate([x, shapes(x)], axis=-1)  # the bands themselves are learned from sooner
     for depth in (1, 2):  # back only, so that it streams
         x = CELLS[cell](units, return_sequences=True, name=f"read_{depth}")(x)
         x = keras.layers.Dropout(0.3)(x)

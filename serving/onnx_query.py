@@ -88,7 +88,7 @@ class Classifier:
         if (folder / "ngrams.npz").is_file():
             self.ngrams = dict(np.load(folder / "ngrams.npz"))
             self.factors, self.codes = about["factors"], about["ngram_codes"]
-            self.short = about["short"]  # words, up to which the network alone answers
+            self.short = about.get("short", 0)  # of fewer words, the network alone answers
 
     def inputs(self, texts: list[str]) -> dict[str, np.ndarray]:
         """The words that the network reads, of which there are `longest` at most."""
@@ -106,7 +106,7 @@ class Classifier:
             found["ngrams"] = np.stack([self._of_ngrams(row) for row in numbers])
             of_two = self.factors[0] * both + self.factors[1] * found["ngrams"]
             words = np.count_nonzero(numbers != PADDING, axis=1, keepdims=True)
-            both = np.where(words <= self.short, both, of_two)
+            both = np.where(words < self.short, both, of_two)
         if both.shape[1] == 1:
             return {**found, "both": 1 / (1 + np.exp(-both))}
         return {**found, "both": softmax(both)}

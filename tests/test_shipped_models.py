@@ -68,7 +68,7 @@ def test_the_sentiment_model(tfds_data, tmp_path):
     assert_as_stated(right, stated("sentiment")["accuracy"])
 
 
-def test_the_sentiment_model_knows_what_order_says(tmp_path):
+def test_the_sentiment_model_answers_short_texts_as_stated(tmp_path):
     metrics = json.loads((version("sentiment") / "metrics.json").read_text())
     for kind, (texts, labels) in word_order.parts().items():
         found = ask(version("sentiment"), "serving_default", {"sentences": texts}, tmp_path)

@@ -511,10 +511,9 @@ def untrained(request):
     keras.utils.set_random_seed(0)
     model = speech.build_for_texts(recordings.sample(0, each=1), symbols, "simple_rnn", units=8)
     for weight in model.trainable_weights:
-        if not weight.path.startswith("conv"):  # which would make all steps alike
+        if not weight.path.startswith("conv"):  # drawn so, convolutions would make steps alike
             weight.assign(random.normal(size=weight.shape) * 0.5)
     served = speech_export.text_signatures(model, symbols, SOUND, speech.RATE)
-    random = np.random.default_rng(1)
     sounds = [
         np.concatenate([syllables.word(n, s, random) for n in (1, 2, 3)]) for s in ("ann", "dan")
     ]

@@ -115,7 +115,7 @@ class Mix(keras.layers.Layer):
     """Two scores, each multiplied by a factor, added; the factors, a half at first, stand still.
 
     Args:
-        short: Of texts of up to that many words, the first score alone.
+        short: Texts of fewer words get the first score alone.
     """
 
     def __init__(self, short: int = 0, **kwargs):
@@ -130,4 +130,4 @@ class Mix(keras.layers.Layer):
         """Two of (batch, outputs), and (batch, length) of words, to (batch, outputs)."""
         both = self.factors[0] * scores[0] + self.factors[1] * scores[1]
         words = ops.sum(ops.cast(numbers != 0, "int32"), axis=1, keepdims=True)
-        return ops.where(words <= self.short, scores[0], both)
+        return ops.where(words < self.short, scores[0], both)

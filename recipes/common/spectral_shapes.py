@@ -32,8 +32,8 @@ def found(x: tf.Tensor, mask: tf.Tensor, bands: int) -> tf.Tensor:
 
 
 def of_one_step(size: int, bands: int) -> keras.Model:
-    """The same for a stream: a model, (batch, size) to (batch, features), of a step's own frames,
-    side by side, for what follows is not there yet."""
+    """A model, (batch, size) to (batch, features), of the shapes over the bands of one step, whose
+    frames are its channels. It looks at no other step, so what it is part of can stream."""
     frames = keras.Input((size,))
     x = keras.layers.Permute((2, 1))(keras.layers.Reshape((-1, bands))(frames))
     for filters, width, _ in LAYERS:

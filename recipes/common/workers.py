@@ -64,7 +64,9 @@ def joined(said: dict) -> Iterator[None]:
         with contextlib.suppress(Finished):
             yield
             agree({})  # so that nobody ends while others work
-            time.sleep(2)  # until all have heard it from the chief, whose end they must not see
+            # The others may still be receiving its last answer. If the chief ended first, they
+            # would say that it had stopped.
+            time.sleep(2)
 
 
 def strategy() -> tf.distribute.Strategy:
