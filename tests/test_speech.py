@@ -161,6 +161,20 @@ def test_shapes_are_found_in_real_steps_alone():
     np.testing.assert_allclose(found[0, :5], alone[0], atol=1e-5)
 
 
+def test_a_shape_eight_bands_higher_is_the_same_shape_one_place_further():
+    """In each of a step's frames: so many bands share a feature."""
+    model = spectral_shapes.of_one_step(3 * 40, 40)
+    low = np.zeros((4, 3, 40), "float32")
+    low[..., 16:24] = RANDOM.normal(size=(4, 3, 8))
+    below, above = (
+        model(x.reshape(4, 120)).numpy().reshape(4, 5, 64) for x in (low, np.roll(low, 8, axis=-1))
+    )
+    np.testing.assert_allclose(above[:, 1:], below[:, :-1], atol=1e-6)
+    assert np.abs(below[:, 2]).max() > 0.01
+    swapped = model(low[:, ::-1].reshape(4, 120)).numpy()  # frames are told apart
+    assert np.abs(swapped - below.reshape(4, 320)).max() > 0.01
+
+
 # --- Rates -------------------------------------------------------------------------------------
 
 
