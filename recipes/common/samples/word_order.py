@@ -1,8 +1,8 @@
 """Short reviews to be tested on, of which counting words says little.
 
 They come in pairs: the same sentence, with what is praised and what is blamed exchanged. Their
-words are common in IMDB's reviews. No model and no setting was chosen by them; but who wrote the
-rules of short_opinions.py knew them, and how few of them were answered right.
+words are common in IMDB's reviews. No model and no setting was chosen by them; but the rules of
+short_opinions.py were written by someone who knew them, and how few were answered right.
 """
 
 import random
