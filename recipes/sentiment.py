@@ -185,7 +185,7 @@ def build(
     scores = {"network": keras.layers.Dense(outputs, name="classify")(x)}
     both = scores["network"]
     if not unidirectional:
-        linear = ngrams.counted(texts.map(number), train[1], classes, name="ngrams")
+        linear = ngrams.most_frequent(texts.map(number), classes, name="ngrams")
         scores["ngrams"] = linear(numbers)
         both = ngrams.Mix(short, name="mix")([both, scores["ngrams"]], numbers)
     return keras.Model(text, {**scores, "both": to_probabilities(both)}, name="sentiment")
@@ -212,7 +212,7 @@ def compile_model(model: keras.Model, steps: int, pretrained: bool = False) -> N
 
 
 def teach_ngrams(model: keras.Model, data: Reviews, args: argparse.Namespace) -> None:
-    """Counts the model's n-grams in `data`, and trains their weights anew, for all epochs: the
+    """Counts the model's n-grams in `data`, and trains their weights, for all epochs: the
     learning rate falls to 0."""
     keras.utils.set_random_seed(args.seed)  # the same after an interruption
     layer, numbers = model.get_layer("ngrams"), model.get_layer("vocabulary")

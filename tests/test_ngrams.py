@@ -19,7 +19,8 @@ def test_scores_are_the_ratios_of_the_different_ngrams(classes):
     labels = rng.integers(0, classes, 60)
     numbers = np.stack([np.pad(row, (0, 12 - len(row))) for row in rows])
     texts = tf.data.Dataset.from_tensor_slices(numbers).batch(7)
-    layer = ngrams.counted(texts, labels, classes)
+    layer = ngrams.most_frequent(texts, classes)
+    layer.count(ngrams.of_each(texts), labels)
     layer.kernel.assign(tf.ones_like(layer.kernel) / ngrams.STEP)
 
     vectorizer = CountVectorizer(ngram_range=(1, ngrams.LONGEST), binary=True, token_pattern=r"\S+")
@@ -33,7 +34,7 @@ def test_scores_are_the_ratios_of_the_different_ngrams(classes):
     expected = present @ np.stack(ratios, -1)  # the layer's ratios are of half precision
     np.testing.assert_allclose(layer(numbers), expected, rtol=1e-3, atol=2e-3)
 
-    fewer = ngrams.counted(texts.take(3), labels[:21], classes)
+    fewer = ngrams.most_frequent(texts.take(3), classes)
     fewer.kernel.assign(tf.ones_like(fewer.kernel) / ngrams.STEP)
     fewer.count(ngrams.of_each(texts), labels)  # of the same n-grams, in all texts
     assert not np.any(fewer.kernel)
@@ -46,7 +47,7 @@ def test_scores_are_the_ratios_of_the_different_ngrams(classes):
 def test_only_the_most_frequent_are_kept(monkeypatch):
     monkeypatch.setattr(ngrams, "MOST", 2)
     texts = tf.data.Dataset.from_tensors(np.array([[2, 3, 4], [2, 3, 5], [3, 3, 0]]))
-    layer = ngrams.counted(texts, [0, 1, 1], 2)
+    layer = ngrams.most_frequent(texts, 2)
     assert layer.keys.numpy().tolist() == [2, 3]
 
 

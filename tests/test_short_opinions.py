@@ -40,7 +40,7 @@ def test_a_pair_differs_in_what_is_good_and_what_is_bad(template):
         ("{it} {isnt} {very}{x}.", GOOD, BAD),
         ("The {other} {is} {x}, {but} it {is} {y}.", BAD, GOOD),  # by the last of its words
         ("{it} {is} {much}{better} {than}.", {"worse"}, {"better"}),
-        ("I {feared} that it is {x}.", {"hoped"}, {"feared"}),
+        ("Too {x} for what I {feared}.", {"hoped"}, {"feared"}),
     ],
 )
 def test_which_is_which(template, negative, positive):
@@ -48,8 +48,7 @@ def test_which_is_which(template, negative, positive):
         both = map(words, short_opinions.pair(template, random.Random(k)))
         for text, expected in zip(both, (negative, positive)):
             known = [w for w in text if w in POSITIVE | NEGATIVE]
-            asked = known[:1] if "{x}." in template and "feared" in template else known[-1:]
-            assert asked and asked[0] in expected, text
+            assert known and known[-1] in expected, text
 
 
 def test_no_word_alone_tells_the_answer():

@@ -89,21 +89,17 @@ def codes(numbers: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.concat(found, axis=1), tf.int32)
 
 
-def counted(texts: tf.data.Dataset, labels: list[int], classes: int, **kwargs) -> NGrams:
-    """The layer for these texts.
+def most_frequent(texts: tf.data.Dataset, classes: int, **kwargs) -> NGrams:
+    """The layer of these texts' n-grams, which are not counted yet.
 
     Args:
         texts: Batches of (batch, length) numbers.
-        labels: Of all texts.
         classes: Two have one output, which speaks for the second; more have one each.
     """
-    each = of_each(texts)
-    keys, times = np.unique(np.concatenate(each), return_counts=True)
+    keys, times = np.unique(np.concatenate(of_each(texts)), return_counts=True)
     outputs = 1 if classes == 2 else classes
     often = np.sort(np.argsort(-times, kind="stable")[: MOST // outputs])
-    layer = NGrams(keys[often], outputs, **kwargs)
-    layer.count(each, labels)
-    return layer
+    return NGrams(keys[often], outputs, **kwargs)
 
 
 def of_each(texts: tf.data.Dataset) -> list[np.ndarray]:
