@@ -93,6 +93,7 @@ from recipes.common.samples import series
 MONTH = 30 * 24
 BATCH = 256
 MEASURES = ["mse", "mae"]
+MOST_KEPT = 2**31  # bytes of windows in memory
 MOST_WINDOWS = 1024  # in a request to the export, so that its memory is bounded
 
 
@@ -139,6 +140,12 @@ def set_sizes(args: argparse.Namespace, step: str, ends: tuple[int, int, int]) -
     args.lookback = args.lookback or (4 * args.season if own else 96)
     args.horizon = args.horizon or (args.season if own else 96)
     check_data.windows(args, np.diff([0, *ends]))
+
+
+def of_channels(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, standard deviation) of each; summed in float64, for in float32 long sums are wrong."""
+    found = (of(values, axis=0, dtype="float64") for of in (np.mean, np.std))
+    return tuple(x.astype("float32") for x in found)
 
 
 def windows(
@@ -282,18 +289,24 @@ def main(args: argparse.Namespace) -> None:
         f"a season is {args.season} steps. Channels: {', '.join(data.channels)}."
     )
     values, (train_end, validation_end, end) = data.values, ends
-    known = values[:train_end]
-    mean, std = known.mean(axis=0), known.std(axis=0)
+    mean, std = of_channels(values[:train_end])
 
     def part(first, last):
         return windows(values, (values - mean) / std, first, last, args.lookback, args.horizon)
 
+    # Windows are kept if they fit; else they are cut anew in each epoch, and shuffled in part.
+    window = values[0].nbytes * (args.lookback + args.horizon)
+    fits = len(values) * window <= MOST_KEPT
+
+    def kept(data):
+        return data.cache() if fits else data
+
     train = part(0, train_end)
     size = min(BATCH, max(16, len(train) // 20))  # a short series is worth some steps, too
-    train = train.cache().shuffle(train_end).batch(size)
+    train = kept(train).shuffle(min(train_end, max(1, MOST_KEPT // window))).batch(size)
     train = train.take(args.steps or -1).prefetch(2)
     parts = {"validation": (train_end, validation_end), "test": (validation_end, end)}
-    later = {name: part(*steps).batch(BATCH).cache() for name, steps in parts.items()}
+    later = {name: kept(part(*steps).batch(BATCH)) for name, steps in parts.items()}
     levels = tuple(args.quantiles or ())
     of_kind = forecasting_stream.build if args.streaming else build
     model = of_kind(mean, std, args.lookback, args.horizon, args.cell, args.season, levels=levels)
@@ -319,6 +332,7 @@ def main(args: argparse.Namespace) -> None:
     for name, score in list(scores["test"].items())[1:]:
         print(f"  {name:22} MSE {score['mse']:.4f}  MAE {score['mae']:.4f}")
     if levels:
+        known = values[:train_end]
         last = quantiles.LastSeason(known, mean, std, args.horizon, args.season, levels)
         for name, windows_of in later.items():
             scores[name]["quantiles"] = quantiles.evaluate(model, last, windows_of, levels)

@@ -276,7 +276,7 @@ def compile_model(model: keras.Model, steps: int) -> None:
     """Sets the model up to be trained for `steps` batches."""
     rise = max(1, steps // 20)
     rate = keras.optimizers.schedules.CosineDecay(
-        0.0, steps - rise, warmup_target=3e-3, warmup_steps=rise
+        0.0, max(1, steps - rise), warmup_target=3e-3, warmup_steps=rise
     )
     if isinstance(model, CarriedSampling):
         model.compile(RowAdam(rate, clipnorm=1.0), jit_compile=False)
@@ -338,8 +338,9 @@ def main(args: argparse.Namespace) -> None:
     text_scores.show(scores, symbols.name)
     if not by_words:
         found = unit_search.search(model, symbols, text[1])
-        pictures.coloured_text(args.output / "units.png", found)
-        print("What single units follow:", *(line["title"] for line in found), sep="\n  ")
+        if found:
+            pictures.coloured_text(args.output / "units.png", found)
+            print("What single units follow:", *(line["title"] for line in found), sep="\n  ")
     if args.backwards:
         print(f"The encoder, pictures and metrics are in {args.output}.")
         return

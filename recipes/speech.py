@@ -270,6 +270,7 @@ def evaluate_strings(read: Callable, data: list[Recording], symbols: Symbols) ->
 def learn_words(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras.Model, dict]:
     """(the model, its signatures)."""
     words = sorted({recording.text for recording in data["train"]})
+    recordings.refuse_unheard(data, words)
     train = batches(data["train"], words, vary=True).take(args.steps or -1)
     model = build(data["train"], words, args.cell, args.units)
     compile_model(model, args.epochs * len(train))
@@ -359,6 +360,7 @@ def seconds(data: recordings.Parts) -> list[np.ndarray]:
 def main(args: argparse.Namespace) -> None:
     training.seed(args)
     data = recordings.load(args, RATE)
+    args.split = recordings.split_of(data)
     training.begin(args, data)
     model, served = (learn_texts if args.texts else learn_words)(args, data)
     version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)

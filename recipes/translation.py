@@ -113,6 +113,9 @@ def batches(pairs: Pairs, known: Subwords, training: bool) -> tf.data.Dataset:
     if training:
         lengths = np.array([[len(known.processor.encode(x)) for x in side] for side in texts])
         kept = np.flatnonzero(lengths.max(axis=0) < LONGEST)
+        if len(kept) < len(pairs):
+            left = f"{len(pairs) - len(kept):,} of {len(pairs):,}"
+            print(f"Not trained on, as they have {LONGEST} pieces of words or more: {left} pairs.")
         texts = [[side[i] for i in kept] for side in texts]
     size = len(texts[0])
 
@@ -190,7 +193,7 @@ def compile_model(model: keras.Model, steps: int) -> None:
     """Sets the model up to be trained for `steps` batches."""
     rise = max(1, steps // 20)
     rate = keras.optimizers.schedules.CosineDecay(
-        0.0, steps - rise, warmup_target=3e-3, warmup_steps=rise
+        0.0, max(1, steps - rise), warmup_target=3e-3, warmup_steps=rise
     )
     model.compile(
         keras.optimizers.Adam(rate, clipnorm=1.0),
@@ -203,16 +206,31 @@ def compile_model(model: keras.Model, steps: int) -> None:
 
 
 def translate(write, sentences: list[str]) -> list[str]:
-    """The translations, those of like length at a time."""
+    """The translations, those of like length at a time; "" of what the export refuses."""
     order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
-    found = [""] * len(sentences)
+    found, refused = [""] * len(sentences), []
     bar = keras.utils.Progbar(len(order), interval=1, unit_name="sentence")
-    for k in range(0, len(order), 32):
-        rows = order[k : k + 32]
-        answer = write(tf.constant([sentences[i] for i in rows]))["translations"]
-        for i, text in zip(rows, answer.numpy()):
+
+    def ask(rows):
+        try:
+            answer = write(tf.constant([sentences[i] for i in rows]))["translations"].numpy()
+        except tf.errors.InvalidArgumentError:  # too long, one of them or all together
+            if len(rows) == 1:
+                refused.extend(rows)
+                return
+            half = len(rows) // 2
+            ask(rows[:half])
+            ask(rows[half:])
+            return
+        for i, text in zip(rows, answer):
             found[i] = text.decode()
-        bar.add(len(rows))
+
+    for k in range(0, len(order), 32):
+        ask(order[k : k + 32])
+        bar.add(len(order[k : k + 32]))
+    if refused:
+        begin = sentences[min(refused)][:60]
+        print(f"{len(refused)} are too long, and count as not translated; the first: {begin} …")
     return found
 
 
@@ -243,7 +261,8 @@ def main(args: argparse.Namespace) -> None:
     model.summary()
 
     trained = training.fit(model, train, validation, args, best=("val_loss", "min"))
-    served = translation_export.signatures(translator, data["test"][0][0])
+    example = sorted((text for text, _ in data["test"]), key=len)[len(data["test"]) // 2]
+    served = translation_export.signatures(translator, example)
     write = layers.without_gradients()(served["serving_default"][0])
     write = tf.function(write, [tf.TensorSpec([None], tf.string)], autograph=False)
     sources, true = (list(side) for side in zip(*data["validation"]))
@@ -260,7 +279,8 @@ def main(args: argparse.Namespace) -> None:
     training.write_metrics(args, trained, model, validation=scores, test=test)
     pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
     pictures.bars(args.output / "bleu_by_length.png", by_length, "words of the sentence", "BLEU")
-    draw_attention(args.output / "attention.png", write, sources[:SHOWN])
+    drawn = [sentence for sentence, text in zip(sources, written) if text][:SHOWN]
+    draw_attention(args.output / "attention.png", write, drawn)
     for texts in list(zip(sources, written, true))[:SHOWN]:
         print("\n  sentence     {}\n  translation  {}\n  reference    {}".format(*texts))
     translation_scores.show(test)

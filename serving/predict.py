@@ -108,7 +108,7 @@ def writer(file, kind: str, columns: list[str], outputs: list[str]) -> Callable[
 
     def write(given, answer):
         answer = {named[name]: cell(value) for name, value in answer.items()}
-        table.writerow({**given, **answer})
+        table.writerow({**{name: given[name] for name in given if name in columns}, **answer})
 
     return write
 

@@ -59,7 +59,10 @@ def rows(file, column: str | None, name: str) -> tuple[list[str], Iterator[Row]]
         return [name], (text_row(line, name) for line in lines(file))
     if kind in (".jsonl", ".ndjson"):
         wanted = column or name
-        return [wanted], (json_row(line, wanted) for line in lines(file) if line.strip())
+        found = (json_row(line, wanted) for line in lines(file) if line.strip())
+        first = next(found, ({}, None, ""))
+        names = [wanted] if "line" in first[0] else list(first[0])
+        return names or [wanted], itertools.chain([first] if first[0] else [], found)
     names, found = parquet(file) if kind == ".parquet" else table(file)
     wanted = column or (names[0] if len(names) == 1 else name)
     if wanted not in names:
@@ -78,7 +81,8 @@ def windows(file, steps: int, channels: int) -> tuple[list[str], Iterator[Row]]:
     """
     names, found = table(file)
     first = next(found, ({}, ""))
-    columns = [name for name, cell in first[0].items() if number(cell) is not None]
+    # Nothing may be a missing number.
+    columns = [name for name, cell in first[0].items() if not cell or number(cell) is not None]
     if len(columns) != channels:
         raise SystemExit(
             f"{file.name}: the model takes {channels} numbers a step, and the columns of numbers "
@@ -199,7 +203,9 @@ def records(found: Iterable[str], separator: str, count: int) -> Iterator[tuple[
     while True:
         taken = []
         try:
-            cells = next(csv.reader(row(), delimiter=separator, strict=True), [])
+            # As pandas is told to read what is trained on: `1, "good, not bad"` has two values.
+            how = {"delimiter": separator, "skipinitialspace": separator != "\t", "strict": True}
+            cells = next(csv.reader(row(), **how), [])
             error = counted(cells)
         except csv.Error as unread:
             cells, error = [], str(unread)

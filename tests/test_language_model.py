@@ -330,6 +330,14 @@ def test_states_and_correlations_are_those_found_otherwise():
     np.testing.assert_allclose(unit_search.correlations(values, feature), [*expected, 0])
 
 
+@pytest.mark.parametrize("text", ["the cat sat on the mat. " * 40 + "\n", "ACGT" * 300, "a\nb\n"])
+def test_a_text_without_lines_has_units_too_or_none(monkeypatch, text):
+    planted = np.random.default_rng(0).normal(size=(len(text), 2))
+    monkeypatch.setattr(unit_search, "states", lambda model, numbers: {"state": planted})
+    found = unit_search.search(None, Characters(text), text)
+    assert all(each["text"] for each in found) and bool(found) == ("\n" in text)
+
+
 def test_the_unit_that_follows_is_found(monkeypatch):
     text = brackets.text(2000, "0")
     depth = unit_search.features(text)["depth of brackets"]

@@ -4,6 +4,7 @@ import csv
 import json
 import random
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,7 @@ import tensorflow_datasets as tfds
 from conftest import answered, portable_ops
 
 from recipes import pos_tagging, sentiment
-from recipes.common import labelled_texts, sentiment_export, treebanks
+from recipes.common import labelled_texts, pictures, sentiment_export, treebanks
 from recipes.common.words import standardize
 
 pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
@@ -132,6 +133,19 @@ def test_what_cannot_be_learned_from_is_said_before_training(tmp_path, header, r
     args = table(tmp_path / "a.csv", header, rows)
     with pytest.raises(SystemExit, match=error):
         labelled_texts.from_table(args)
+
+
+def test_a_column_may_be_called_as_a_class_is_and_repeated_texts_are_counted(tmp_path, capsys):
+    rows = [f"{('spam', 'ham')[i % 2]},a message of some length {i % 20}" for i in range(100)]
+    parts, names = labelled_texts.from_table(table(tmp_path / "a.csv", "spam,message", rows))
+    assert names == ["ham", "spam"] and sum(len(texts) for texts, _ in parts.values()) == 100
+    assert "of the 10 texts to test on are in the training part, too" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("names", [["$", "$$", "$$$"], ["$10% - $20%", "_a", "^"]])
+def test_names_of_classes_are_no_formulas(tmp_path, names):
+    pictures.confusion(tmp_path / "a.png", np.eye(3, dtype=int), names, "$100%$_")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_each_class_is_in_each_part_by_its_share(tmp_path):
@@ -291,12 +305,17 @@ def test_what_no_tagger_can_learn_is_said(tmp_path):
     given = ["--data", str(path), "--output", str(tmp_path / "run")]
     for text, error in (
         (LINE + "\n", r"too few sentences.*30 at least"),
+        ([treebank(40, 0)[0], "# nothing\n", treebank(9, 1)[0]], r"no sentence for validation"),
         (treebank(40, 0)[0].replace("NOUN", "_").replace("VERB", "_").replace("AUX", "_")
          .replace("ADP", "_"), "nothing in its column upos; try --column with xpos, feats"),
     ):  # fmt: skip
-        path.write_text(text, "utf-8")
+        first, *others = [text] if isinstance(text, str) else text
+        path.write_text(first, "utf-8")
+        more = [str(tmp_path / f"{i}.conllu") for i in range(len(others))]
+        for other, place in zip(others, more):
+            Path(place).write_text(other, "utf-8")
         with pytest.raises(SystemExit, match=error):
-            treebanks.from_files(pos_tagging.arguments(given))
+            treebanks.from_files(pos_tagging.arguments([*given[:2], *more, *given[2:]]))
     with pytest.raises(SystemExit):
         pos_tagging.arguments([*given[:2], str(path), "--output", str(tmp_path)])
 

@@ -73,6 +73,9 @@ def test_rows_behind_a_quotation_mark_that_nothing_closes_are_not_taken_for_a_te
     (tmp_path / "a.csv").write_text('sentences\nab\n"abc\nab\n')
     found = answers(model, tmp_path / "a.csv", tmp_path / "out.csv")
     assert [row["error"] for row in found] == ["", "unexpected end of data", ""]
+    (tmp_path / "a.csv").write_text('n, sentences\n1, "ab, c"\n')
+    (row,) = answers(model, tmp_path / "a.csv", tmp_path / "out.csv")
+    assert row["sentences"] == "ab, c" and not row["error"]
 
 
 def test_lines_of_text_and_json(model, tmp_path):
@@ -90,6 +93,14 @@ def test_lines_of_text_and_json(model, tmp_path):
     assert found[0] == {"id": 1, "words": ["I", "saw"], "tags": ["I", "SAW"], "lengths": 2}
     assert found[1]["tags"] == ["A", "B", "C"]
     assert "'words'" in found[2]["error"] and "JSON" in found[3]["error"]
+    path.write_text(
+        '{"id": 1, "sentences": "ab", "label": "x"}\n{"id": 2, "sentences": null, "label": "x"}\n'
+        '{"id": 3, "sentences": "a", "error": "of theirs"}\n'
+    )
+    found = answers(model, path, tmp_path / "out.csv")
+    assert [row["id"] for row in found] == ["1", "2", "3"]
+    assert [row["predicted_label"] for row in found] == ["2", "", "1"]
+    assert [bool(row["error"]) for row in found] == [False, True, False]
     path.write_text('{"window": [[1, 2], [3, 4]]}\n{"window": [[1, 2]]}\n')
     found = answers(model, path, tmp_path / "out.csv", "--signature", "numbers")
     assert (

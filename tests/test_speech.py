@@ -265,7 +265,7 @@ def made_up(speakers=("a", "b", "c", "d"), each=10):
     ]
 
 
-def test_who_is_tested_on_was_never_heard():
+def test_who_is_tested_on_was_never_heard(capsys):
     found = made_up()
     for test in ("a", "d", None):
         data = recordings.by_speaker(found, test)
@@ -277,7 +277,14 @@ def test_who_is_tested_on_was_never_heard():
         recordings.by_speaker(found, "e")
     with pytest.raises(SystemExit, match="--split shared"):
         recordings.by_speaker(made_up("a"), None)
+    assert recordings.split_of(data) == "speakers"
     data = recordings.shared(found, lambda r: (r.speaker, r.text), None)
+    assert recordings.split_of(data) == "shared"
+    said = capsys.readouterr().out
+    assert said == "Of 4 voices to test on, 4 are in training, too.\n"
+    recordings.refuse_unheard(data, ["0", "1"])
+    with pytest.raises(SystemExit, match=r"'1' \(1_._.\) is said by nobody in the training part"):
+        recordings.refuse_unheard(data, ["0"])
     assert {r.name for r in data["test"]} == {f"{t}_{s}_0" for t in "01" for s in "abcd"}
     assert len(data["validation"]) == 8 and len(data["train"]) == 64
 

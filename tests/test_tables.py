@@ -34,6 +34,24 @@ def test_parquet(tmp_path):
     pd.DataFrame(ROWS, index=[5, 7]).to_parquet(tmp_path / "a.parquet")
     found = tables.read(tmp_path / "a.parquet")
     assert found.to_dict("list") == ROWS and list(found.index) == [0, 1]
+    days = pd.date_range("2024-01-01", periods=2)
+    pd.DataFrame(ROWS, index=days).to_parquet(tmp_path / "a.parquet")
+    assert tables.read(tmp_path / "a.parquet")["index"].tolist() == days.tolist()
+
+
+def test_where_a_comma_is_decimal_a_point_is_none(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a;b;c\n1.234;0,5;0.5\n2.345;1;1.25\n999;2;2\n")
+    found = tables.read(path).to_dict("list")
+    assert found == {"a": [1234, 2345, 999], "b": [0.5, 1, 2], "c": [0.5, 1.25, 2]}
+    path.write_text("a;b\n1.234;5\n2.345;1\n")  # here it may be
+    assert tables.read(path)["a"].tolist() == [1.234, 2.345]
+
+
+def test_numbers_name_columns_behind_a_word(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("date,101,102\n2024-01-01,3,4\n")
+    assert list(tables.read(path)) == ["date", "101", "102"]
 
 
 def test_dates_and_missing_values_are_left_to_the_caller(tmp_path):

@@ -118,8 +118,21 @@ def test_arguments_that_do_not_go_together_are_refused(arguments, says, capsys):
     assert says in capsys.readouterr().err
 
 
-def test_a_german_table_with_gaps_makes_a_forecast(tmp_path, capsys):
+def test_long_series_have_their_mean_and_deviation():
+    values = 35_000 + 50 * np.random.default_rng(0).standard_normal((300_000, 2))
+    mean, std = forecasting.of_channels(values.astype("float32"))
+    np.testing.assert_allclose(mean, values.mean(axis=0), atol=0.1)
+    np.testing.assert_allclose(std, values.std(axis=0), rtol=1e-3)
+
+
+def test_channels_stay_in_the_tables_order():
+    given = table(HOURS, a=np.arange(50.0), b=np.arange(50.0) ** 2)
+    assert time_series.series(given, target=["b", "a"]).channels == ["a", "b"]
+
+
+def test_a_german_table_with_gaps_makes_a_forecast(tmp_path, capsys, monkeypatch):
     """Days, with ';', decimal commas, Latin-1, a day left out, an empty value, and a constant."""
+    monkeypatch.setattr(forecasting, "MOST_KEPT", 10_000)  # as if there were far more
     days = pd.date_range("2021-01-01", periods=400, freq="D")
     sales = 1000 + 100 * np.sin(np.arange(400) * 2 * np.pi / 7)
     given = pd.DataFrame({"Tag": days.strftime("%d.%m.%Y"), "Größe": sales, "Öffnungen": 1.5})

@@ -135,7 +135,7 @@ def arguments(folder, **files):
     return translation.arguments([*options, "--output", str(folder / "run")])
 
 
-def test_pairs_are_read_from_two_files_or_one(tmp_path):
+def test_pairs_are_read_from_two_files_or_one(tmp_path, capsys):
     german, english = zip(*[(f"Satz {k} ö", f"sentence {k}") for k in range(300)])
     both = ["\n".join(german) + "\n", "\n".join(english) + "\n"]
     tabs = ["\n".join(f"{a}\t{b}\tmore" for a, b in zip(german, english))]
@@ -149,6 +149,9 @@ def test_pairs_are_read_from_two_files_or_one(tmp_path):
     assert parallel_texts.from_files(arguments(tmp_path, data=tabs)) == found
     own = parallel_texts.from_files(arguments(tmp_path, data=both, test=["a\tb\n\n \tc\nd\te\n"]))
     assert own["test"] == [("a", "b"), ("d", "e")] and len(own["train"]) == 270
+    assert "training part" not in capsys.readouterr().out
+    parallel_texts.from_files(arguments(tmp_path, data=both, test=tabs))
+    assert "of the 300 pairs of sentences to test on are in" in capsys.readouterr().out
 
 
 def test_what_is_no_pair_is_refused(tmp_path, capsys):
@@ -166,6 +169,18 @@ def test_what_is_no_pair_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         arguments(tmp_path, data=["a\tb\n"] * 3)
     assert "takes one file, or two" in capsys.readouterr().err
+
+
+def test_what_the_export_refuses_counts_as_not_translated(capsys):
+    def write(sentences):
+        if tf.size(sentences) > 5 or tf.reduce_any(tf.strings.length(sentences) > 9):
+            raise tf.errors.InvalidArgumentError(None, None, "too many or too long")
+        return {"translations": tf.strings.upper(sentences)}
+
+    sentences = [*"abcdefghijkl", "x" * 10, "y" * 20, "z"]
+    found = translation.translate(write, sentences)
+    assert found == [*"ABCDEFGHIJKL", "", "", "Z"]
+    assert "2 are too long, and count as not translated; the first: xxx" in capsys.readouterr().out
 
 
 # --- Scores ------------------------------------------------------------------------------------

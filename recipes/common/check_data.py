@@ -27,6 +27,14 @@ def windows(args: argparse.Namespace, parts: np.ndarray) -> None:
         )
 
 
+def say_repeated(train: Iterable, test: Iterable, what: str) -> None:
+    """Says how many of `test` stand in `train`, too: of these, a score says what is remembered."""
+    test, known = list(test), set(train)
+    count = sum(each in known for each in test)
+    if count:
+        print(f"{count:,} of the {len(test):,} {what} to test on are in the training part, too.")
+
+
 def classes(labels: Iterable[str], part: str = "the training data", least: int = 2) -> None:
     """Ends the program unless `labels` are of two classes or more, each `least` times.
 

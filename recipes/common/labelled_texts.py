@@ -78,7 +78,9 @@ def from_table(args: argparse.Namespace) -> tuple[dict[str, Part], list[str]]:
                 f"{test}, row {unknown[0] + 1}: {found['test'][label][unknown[0]]!r} is none of "
                 f"the classes of {path}: {', '.join(names)}."
             )
-    return split({name: part(table) for name, table in found.items()}, names, args.seed), names
+    parts = split({name: part(table) for name, table in found.items()}, names, args.seed)
+    check_data.say_repeated(parts["train"][0], parts["test"][0], "texts")
+    return parts, names
 
 
 def columns(
@@ -100,7 +102,8 @@ def columns(
             f"is not clear{''.join(f' ({s})' for s in same)}. Say it with --text COLUMN --label "
             "COLUMN."
         )
-    if labels[0] in set(table[labels[0]]):
+    unnamed = not (text or label) and len(texts[0]) >= 15  # as long as a text
+    if unnamed and labels[0] in set(table[labels[0]]):
         raise SystemExit(f"{path}: its first line must name the columns, and has {list(table)}.")
     return texts[0], labels[0]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recipes.common import text_files
+from recipes.common import check_data, text_files
 
 Pairs = list[tuple[str, str]]
 SHARE, MOST = 0.1, 1000  # of all pairs, for validation and test, each, where there are no files
@@ -36,6 +36,7 @@ def from_files(args: argparse.Namespace) -> dict[str, Pairs]:
             drawn, order = order[:count], order[count:]
             parts[name] = [parts["train"][i] for i in drawn]
     parts["train"] = [parts["train"][i] for i in sorted(order)]
+    check_data.say_repeated(parts["train"], parts["test"], "pairs of sentences")
     return parts
 
 

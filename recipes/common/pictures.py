@@ -9,6 +9,7 @@ import matplotlib.font_manager
 import numpy as np
 
 matplotlib.use("Agg")  # no window: a recipe runs anywhere
+matplotlib.rcParams["text.parse_math"] = False  # a "$" of one's data begins no formula
 import matplotlib.pyplot as plt
 from adjustText import adjust_text
 from matplotlib.ticker import MaxNLocator
@@ -73,7 +74,7 @@ def coloured_text(path: Path, passages: list[dict]) -> None:
             image[row, column] = value
             if not character.isspace():
                 style = {"ha": "center", "va": "center", "family": "monospace", "fontsize": 8}
-                axis.text(column, row, character, parse_math=False, **style)
+                axis.text(column, row, character, **style)
         axis.imshow(image, cmap="RdBu_r", vmin=-1.5, vmax=1.5, aspect="auto")
         axis.set(xticks=[], yticks=[])
         axis.set_title(passage["title"], loc="left", fontsize=10)

@@ -81,8 +81,11 @@ def from_folder(folder: Path, rate: int) -> list[Recording]:
 
 def from_table(path: Path, rate: int) -> list[Recording]:
     """A CSV file with the columns path (beside it, or absolute) and text, and maybe speaker."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except UnicodeDecodeError as error:
+        raise SystemExit(f"--data: {path} is not in UTF-8 ({error}): save it so.") from None
     if not rows or not {"path", "text"} <= rows[0].keys():
         raise SystemExit(f"--data: {path} needs the columns path and text (and maybe speaker).")
     texts, found = subwords.spaced([row["text"] or "" for row in rows]), []
@@ -210,6 +213,28 @@ def parts(found: list[Recording], names: list[str]) -> Parts:
             f"Of {len(found)} recordings none is left for {', '.join(empty)}: add more."
         )
     return split
+
+
+def split_of(split: Parts) -> str:
+    """As --split names it: "speakers", if none to test on trains; else "shared", which is said."""
+    test, train = ({recording.speaker for recording in split[name]} for name in ("test", "train"))
+    if not test & train:
+        return "speakers"
+    if test == {""}:
+        print("Who speaks is not said: voices to test on may be in the training part, too.")
+    else:
+        print(f"Of {len(test)} voices to test on, {len(test & train)} are in training, too.")
+    return "shared"
+
+
+def refuse_unheard(split: Parts, words: list[str]) -> None:
+    """Ends the program if there is a word that is not among `words`, those trained on."""
+    unheard = [r for part in split.values() for r in part if r.text not in words]
+    if unheard:
+        raise SystemExit(
+            f"{unheard[0].text!r} ({unheard[0].name}) is said by nobody in the training part: add "
+            "recordings of it by more speakers, leave it out, or give another --seed."
+        )
 
 
 def load(args: argparse.Namespace, rate: int) -> Parts:

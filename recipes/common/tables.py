@@ -40,7 +40,9 @@ def read(path: Path, encoding: str | None = None, *, as_text: bool = False) -> p
         found = json_lines(path, encoding)
     elif kind.lower() == ".parquet":
         try:
-            found = pd.read_parquet(path).reset_index(drop=True)
+            found = pd.read_parquet(path)
+            dates = isinstance(found.index, pd.DatetimeIndex)  # as pandas writes a series
+            found = found.reset_index(drop=not (dates or any(found.index.names)))
         except (OSError, ValueError) as error:
             raise SystemExit(f"{path} cannot be read as Parquet: {error}") from error
     else:
@@ -86,9 +88,18 @@ def separated(path: Path, encoding: str | None, separator: str, as_text: bool) -
     if not isinstance(found.index, pd.RangeIndex):
         raise SystemExit(f"{path}: its rows have more values than its first line has names.")
     names = [name for name in found.columns if not name.startswith("Unnamed")]  # an index has none
-    if any(map(number, names)) and names != [str(i) for i in range(len(names))]:
+    named = re.fullmatch(r"[^\W\d]\w*", names[0].strip()) if names else None  # as in date,101,102
+    if any(map(number, names)) and not named and names != [str(i) for i in range(len(names))]:
         raise SystemExit(f"{path}: its first line must name the columns, and has numbers: {names}.")
-    return found if as_text or separator == "," else found.apply(decimal_commas)
+    if as_text or separator == ",":
+        return found
+    numbers = found.apply(decimal_commas)
+    if (numbers.dtypes == found.dtypes).all():
+        return found
+    # Where a comma is decimal, a point is none: 1.234 is 1234.
+    points = parse(dtype=str).select_dtypes(object).apply(decimal_commas)
+    whole = [name for name in found if found[name].dtype == float and points[name].dtype == float]
+    return numbers.assign(**{name: points[name] for name in whole})
 
 
 def json_lines(path: Path, encoding: str | None) -> pd.DataFrame:

@@ -222,9 +222,14 @@ def missing_dates(dates: pd.DatetimeIndex, rows: np.ndarray, step: str) -> pd.Da
 
 
 def columns_of_numbers(table: pd.DataFrame, target: list[str] | None) -> pd.DataFrame:
-    """`target`, or all columns that hold numbers, as float64; what is missing is nan."""
+    """`target`, or all columns that hold numbers, as float64; what is missing is nan.
+
+    They stay in the table's order, in which who is asked for a forecast will find them.
+    """
     found, other = {}, []
-    for name in target or table.columns:
+    for name in table.columns:
+        if target and name not in target:
+            continue
         column = table[name]
         numbers = pd.to_numeric(column, errors="coerce").astype("float64")
         wrong = np.flatnonzero(numbers.isna() & column.notna())

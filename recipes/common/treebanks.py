@@ -116,6 +116,9 @@ def check(parts: dict[str, Sentences], column: str, name: str) -> list[str]:
     if "train" not in parts or sum(map(len, parts.values())) < LEAST:
         sizes = {part: len(sentences) for part, sentences in parts.items()}
         raise SystemExit(f"{name} has too few sentences to learn from ({sizes}; {LEAST} at least).")
+    empty = [part for part, sentences in parts.items() if not sentences]
+    if empty:
+        raise SystemExit(f"{name} has no sentence for {', '.join(empty)}.")
     tags = sorted({tag for sentences in parts.values() for _, tags in sentences for tag in tags})
     if tags == ["_"]:
         others = ", ".join(other for other in COLUMNS if other != column)

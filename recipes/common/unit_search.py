@@ -76,7 +76,7 @@ def search(model: keras.Model, characters: Characters, text: str) -> list[dict]:
         chosen = correlations(values[:half], feature[:half])
         best = int(np.argmax(np.abs(chosen)))
         measured = float(correlations(values[half:, [best]], feature[half:])[0])
-        begin = text.find("\n", half) + 1 or half
+        begin = text.find("\n", half, len(text) - SHOWN) + 1 or half
         shown = slice(begin, begin + SHOWN)
         of_unit = values[shown, best] * np.sign(chosen[best])
         of_unit -= np.mean(values[half:, best]) * np.sign(chosen[best])
