@@ -110,7 +110,11 @@ class Cell(keras.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.kept_masks = None
         self.state_size = self.units
-        self.output_size = self.units
+
+    @property
+    def output_size(self) -> int:
+        """The first state's: it is the output."""
+        return self.state_sizes[0]
 
     # --- The two halves of a step ------------------------------------------------
 
@@ -248,9 +252,9 @@ class Cell(keras.Layer):
         return super().add_weight(*args, **{"autocast": False, **kwargs})
 
     def weight_values(self) -> list[tf.Tensor]:
-        """The values of `self.weights`, in the compute dtype."""
+        """The values of `self.weights`, in the compute dtype; integers as they are."""
         values = (tf.convert_to_tensor(w.value) for w in self.weights)  # `cast` may not read
-        return [tf.cast(value, self.compute_dtype) for value in values]
+        return [tf.cast(v, self.compute_dtype) if v.dtype.is_floating else v for v in values]
 
     @contextlib.contextmanager
     def constant_weights(

@@ -3,10 +3,14 @@
 One function for each, with the reason; `tests/test_private_apis.py` fails when one goes away.
 """
 
+import contextlib
 import functools
 import random
+from collections.abc import Iterator
 
 import tensorflow as tf
+from keras.src.backend.common import global_state
+from keras.src.layers.layer import CallContext
 from keras.src.random import seed_generator
 from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.framework import kernels
@@ -50,6 +54,31 @@ def make_global_seed() -> None:
     with tf.init_scope():
         seed_generator.global_seed_generator()
     random.setstate(state)
+
+
+def call_values(training: bool) -> dict:
+    """What a layer that is called here learns from the calls around it: whether they train."""
+    context = global_state.get_global_attribute("current_call_ctx")
+    around = {} if context is None else vars(context)
+    return {**{k: v for k, v in around.items() if k != "entry_layer"}, "training": training}
+
+
+@contextlib.contextmanager
+def called_with(values: dict) -> Iterator[None]:
+    """Inside, layers learn `values` from the calls around them.
+
+    Keras keeps them for each thread, and until the call ends. What is traced in another thread, or
+    for a gradient, would be traced for inference.
+    """
+    before = global_state.get_global_attribute("current_call_ctx")
+    context = CallContext(entry_layer=None)
+    for name, value in values.items():
+        context.set_value(name, value)
+    global_state.set_global_attribute("current_call_ctx", context)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute("current_call_ctx", before)
 
 
 def new_graph(name: str) -> tf.Graph:

@@ -1,5 +1,7 @@
 """Fails when TensorFlow or Keras no longer has what `layers/private_apis.py` takes from them."""
 
+import threading
+
 import keras
 import pytest
 import tensorflow as tf
@@ -56,3 +58,28 @@ def test_a_condition_can_stay_an_operation():
     (operation,) = [x for x in f.graph.get_operations() if x.type in ("If", "StatelessIf")]
     assert not operation.get_attr("_lower_using_switch_merge")
     assert [float(y) for x in (3.0, -3.0) for y in f(tf.constant(x))] == [3, 6, 3, -3]
+
+
+def test_layers_learn_from_the_calls_around_them_in_any_thread():
+    class Training(keras.layers.Layer):
+        def call(self, x, training=None):
+            found.append(training)
+            return x
+
+    class Around(keras.layers.Layer):
+        def call(self, x, training=None):
+            values = private_apis.call_values(training)
+            thread = threading.Thread(target=inside, args=(values, x))
+            thread.start()
+            thread.join()
+            return layer(x)
+
+    def inside(values, x):
+        layer(x)
+        with private_apis.called_with(values):
+            layer(x)
+        layer(x)
+
+    found, layer = [], Training()
+    Around()(tf.zeros(1), training=True)
+    assert found == [None, True, None, True]

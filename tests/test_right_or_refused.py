@@ -531,6 +531,155 @@ def test_constants_that_do_not_fit_are_refused():
             layer_of(cell)(x, **arguments)
 
 
+class DoublesInTraining(keras.layers.Layer):
+    def call(self, x, training=False):
+        return 2 * x if training else x
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("training", [True, False])
+def test_a_layer_in_a_step_knows_whether_it_trains(way, training):
+    class Calling(layers.SimpleRNNCell):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.doubles = DoublesInTraining(dtype="float64")
+
+        def update(self, x, states, dot):
+            return (self.doubles(keras.ops.tanh(x + dot(states[0], self.recurrent_kernel))),)
+
+    def step(x, h, W):
+        return (1 + training) * tf.tanh(x + h @ W)
+
+    layer, x = layer_of(Calling, way=way), batch(3)
+    weights = layer.get_weights()
+
+    def truth(x, *weights):
+        kernel, W, b = weights
+        h, outputs = tf.zeros((3, UNITS), tf.float64), []
+        for x_t in tf.unstack(x, axis=1):
+            h = step(x_t @ kernel + b, h, W)
+            outputs.append(h)
+        return tf.stack(outputs, 1)
+
+    with tf.GradientTape() as tape:
+        values = [x, *map(tf.constant, weights)]
+        tape.watch(values)
+        y = truth(*values)
+        total = tf.reduce_sum(tf.sin(y))
+    assert_close(gradients_of(layer, way, x, training=training), [y, *tape.gradient(total, values)])
+
+
+@pytest.mark.parametrize("way", ["default", "XLA", "loop", "derived", "compiled"])
+def test_dropout_masks_may_be_learned(way):
+    class Learned(layers.SimpleRNNCell):
+        def build(self, input_shape):
+            super().build(input_shape)
+            self.kept = self.add_weight((), "zeros", name="kept")
+
+        def dropout_masks(self, inputs, states, training):
+            return [keras.ops.sigmoid(self.kept) * keras.ops.ones_like(inputs)], None
+
+    layer, x = layer_of(Learned, way=way), batch(3)
+    assert_close(gradients_of(layer, way, x), gradients_of(layer, "eager", x))
+    assert np.abs(gradients_of(layer, "eager", x)[-1]) > 0.01
+
+
+@pytest.mark.parametrize("way", ["default", "any size", "XLA", "compiled"])
+@pytest.mark.parametrize("time", [3, 11])
+def test_dropout_that_stays_on_is_on_in_graphs(way, time):
+    class Dropping(layers.SimpleRNNCell):
+        def dropout_masks(self, inputs, states, training):
+            return [tf.constant([[2.0, 0.0, 2.0]], inputs.dtype) * tf.ones_like(inputs)], None
+
+    layer, x = layer_of(Dropping, way=way), batch(3, time)
+    plain = layer_of(layers.SimpleRNNCell)
+    expected = plain(x * [2.0, 0.0, 2.0])
+    assert_close([called(way, lambda x: layer(x, training=False), x)], [expected])
+
+
+@pytest.mark.parametrize("way", ["default", "any size", "loop", "derived", "compiled"])
+@pytest.mark.parametrize("training", [True, False])
+def test_numbers_drawn_by_a_constant_seed_are_those_drawn_eagerly(way, training):
+    class Noisy(layers.SimpleRNNCell):
+        def project(self, inputs, masks=None, training=False):
+            x = super().project(inputs, masks, training)
+            return x + keras.random.normal(keras.ops.shape(x), dtype="float64", seed=7)
+
+    layer, x = layer_of(Noisy, way=way), batch(2 * rows.FEW)
+    found = gradients_of(layer, way, x, training=training)
+    assert_close(found, gradients_of(layer, "eager", x, training=training))
+
+
+@pytest.mark.parametrize("way", ["eager", "default", "derived"])
+def test_a_weight_of_integers_is_read_as_it_is(way):
+    class Turned(layers.SimpleRNNCell):
+        def build(self, input_shape):
+            super().build(input_shape)
+            order = {"dtype": "int32", "trainable": False, "name": "order"}
+            self.order = self.add_weight((self.units,), "zeros", **order)
+
+        def update(self, x, states, dot):
+            turned = keras.ops.take(states[0], self.order, axis=-1)
+            return (keras.ops.tanh(x + dot(turned, self.recurrent_kernel)),)
+
+    layer, x = layer_of(Turned, way=way), batch(3)
+    layer.cell.order.assign([2, 0, 3, 1])
+    plain = layer_of(layers.SimpleRNNCell)
+    kernel, W, b = plain.get_weights()
+    plain.set_weights([kernel, W[[1, 3, 0, 2]], b])
+    (
+        layer.cell.kernel.assign(kernel),
+        layer.cell.recurrent_kernel.assign(W),
+        layer.cell.bias.assign(b),
+    )
+    assert_close([called(way, layer, x)], [plain(x)])
+    _, *gradients = gradients_of(layer, way, x)
+    dx, dkernel, dW, db = gradients_of(plain, "eager", x)[1:]
+    assert_close(gradients, [dx, dkernel, tf.gather(dW, [2, 0, 3, 1]), db])
+
+
+def test_several_types_in_a_step():
+    class Wide(layers.SimpleRNNCell):
+        def update(self, x, states, dot):
+            (h,) = states
+            wide = (keras.ops.cast(t, "float64") for t in (x, h, self.recurrent_kernel))
+            x, state, kernel = wide
+            return (keras.ops.cast(keras.ops.tanh(x + dot(state, kernel)), h.dtype),)
+
+    layer = layers.RNN(Wide(UNITS), return_sequences=True)
+    layer.build((None, None, FEATURES))
+    plain = layers.RNN(layers.SimpleRNNCell(UNITS), return_sequences=True)
+    plain.build((None, None, FEATURES))
+    plain.set_weights(layer.get_weights())
+    x = tf.cast(batch(3), "float32")
+    for ours, theirs in zip(gradients_of(layer, "default", x), gradients_of(plain, "eager", x)):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_mask_reaches_a_layer_that_reads_constants():
+    tokens = tf.constant([[5, 3, 0, 0], [1, 2, 4, 0]])
+    x = keras.layers.Embedding(10, 4, mask_zero=True)(tokens)
+    memory = layers.AttentionMemory(4)(tf.cast(batch(2, 6, 4), "float32"))
+    layer = layers.RNN(layers.AttentionCell(layers.LSTMCell(4)))
+    expected = layer(x, constants=memory, mask=tokens != 0)
+    np.testing.assert_allclose(layer(x, constants=memory), expected)
+
+
+def test_the_output_is_as_wide_as_the_first_state():
+    class Both(layers.Cell):
+        def __init__(self, units, **kwargs):
+            super().__init__(units, **kwargs)
+            self.state_size = [2 * units]
+
+        def update(self, x, states, dot):
+            a = keras.ops.tanh(x + dot(states[0], self.recurrent_kernel))
+            return (keras.ops.concatenate([a, -a], -1),)
+
+    x = keras.Input((None, FEATURES))
+    y = layers.RNN(Both(UNITS))(x)
+    assert y.shape == (None, 2 * UNITS) == (None, *keras.Model(x, y)(batch(2)).shape[1:])
+
+
 @pytest.mark.parametrize("way", [way for way in WAYS if way not in ("any size", "fused")])
 def test_a_tensor_that_a_cell_closes_over(way):
     layer = layer_of(cell_class(lambda cell, x, h, dot: tf.tanh(x + h * cell.scale)), way=way)

@@ -31,7 +31,6 @@ class ProjectedLSTMCell(LSTMCell):
         super().__init__(units, **kwargs)
         self.projection = positive_integer("projection", projection)
         self.state_size = [self.projection, self.units]
-        self.output_size = self.projection
 
     def build(self, input_shape):
         super().build(input_shape)

@@ -52,7 +52,7 @@ def recurrence(step: Step, return_sequences: bool, passes: Passes) -> Callable:
 
     def execute(weights, given):
         if not step.projects:
-            with cell.constant_weights(weights):
+            with step.within(weights):
                 x = cell.project(given.inputs, given.drops[0], step.training)
             given = given._replace(inputs=x)
         length = tf.shape(given.inputs)[0]

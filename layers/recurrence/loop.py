@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from layers import private_apis
 from layers.cell import Cell
 from layers.recurrence import gradients
 from layers.recurrence.given import Given
@@ -42,10 +43,12 @@ def recurrence(
         units), or of the last, (batch, units); and the last states.
     """
 
+    called = private_apis.call_values(training)
+
     def execute(weights, given):
         input_masks, state_masks = given.drops
         dot = cell.dot(state_masks)
-        with cell.constant_weights(weights, but=assigned):
+        with private_apis.called_with(called), cell.constant_weights(weights, but=assigned):
             if block and block > 1:
                 return in_blocks(given, dot)
             x = given.inputs
@@ -80,7 +83,7 @@ def recurrence(
             of_step = given._replace(states=states, mask=None if masks is None else masks.read(t))
             x_t = xs.read(t)
             if project and block:
-                x_t = cell.project(x_t)
+                x_t = cell.project(x_t, given.drops[0], training)
             states = masked_update(cell, x_t, of_step, dot)
             return t + 1, [array.write(t + 1, states[0]) for array in outputs], states
 
@@ -108,6 +111,9 @@ def recurrence(
         inputs = tf.reshape(given.inputs, [length * rows, features])  # a block is a slice of it
         size = tf.stack([count * rows, features])
 
+        drops = given.drops[0]
+        input_masks = drops and [tf.tile(m, [count, 1]) for m in drops]
+
         def masks(step):
             if mask is None:
                 return [None] * count
@@ -125,7 +131,7 @@ def recurrence(
             x = tf.slice(inputs, [step * rows, 0], size)
             x.set_shape((None, features))
             if project:
-                x = cell.project(x)
+                x = cell.project(x, input_masks, training)
             for x_t, mask_t in zip(tf.split(x, count), masks(step)):
                 of_step = given._replace(states=states, mask=mask_t)
                 states = masked_update(cell, x_t, of_step, dot)

@@ -75,7 +75,8 @@ def training(
 
 def inference(step: Step, return_sequences: bool, weights: list, given: Given) -> Callable | str:
     """`loop.recurrence` compiled by XLA as a whole; or why it can't be."""
-    why_not = refusal(step.operations)
+    # What can't be projected step by step would be projected before, uncompiled.
+    why_not = refusal(step.operations) or step.random_projection or step.dependent_projection
     if why_not:
         return why_not
     *specs, _ = _specs(step, weights, given, given.inputs.shape[0])

@@ -5,6 +5,7 @@ What is asked for there is dP · Wᵀ, which the step before needs; W's own grad
 left for later, to be made for many steps at once.
 """
 
+import contextlib
 import functools
 import itertools
 from collections import defaultdict
@@ -19,6 +20,8 @@ from layers.recurrence import rowwise
 from layers.recurrence.given import Given
 from layers.recurrence.loop import masked_update
 from layers.recurrence.vjp import vjp
+
+DRAWS = "Random", "Multinomial", "TruncatedNormal", "RngBit"  # in the names of operations
 
 
 class Product(NamedTuple):
@@ -50,6 +53,7 @@ class Step:
 
     def __init__(self, cell: Cell, training: bool, weights: list[tf.Tensor], given: Given):
         self.cell, self.training = cell, training
+        self._called = private_apis.call_values(training)
         self._weights = [tf.TensorSpec(w.shape, w.dtype) for w in weights]
         count, rows = len(cell.weights), given.inputs.shape[0]
         try:
@@ -71,7 +75,7 @@ class Step:
         projection = private_apis.new_graph("project")
         with projection.as_default(), _nothing_assigned():
             weights, inputs, masks = _placeholders((self._weights, given.inputs, given.drops[0]))
-            with cell.constant_weights(weights) as scope, cell.explained():
+            with self.within(weights) as scope, cell.explained():
                 x = tf.identity(cell.project(inputs, masks, self.training))
         if any(_place(v, cell.weights) is not None for v in scope.assigned):
             raise NotImplementedError(
@@ -79,7 +83,9 @@ class Step:
                 f"it in `update`, which is run step by step. {CONTRACT}"
             )
         self.random_projection = _outside(projection)
-        self.dependent_projection = rowwise.fault(projection, [inputs, *(masks or ())])
+        self.dependent_projection = _drawn_for_all(projection) or rowwise.fault(
+            projection, [inputs, *(masks or ())]
+        )
         self.x_size = x.shape[-1]
 
         graph, calls, astray = private_apis.new_graph("update"), [], []
@@ -97,7 +103,7 @@ class Step:
                 (calls if here else astray).append((a, kernel, gates, p))
                 return p
 
-            with cell.constant_weights(weights) as scope:
+            with self.within(weights) as scope:
                 new = cell.new_states(x, given.states, dot, given.constants)
             new = [tf.identity(n) for n in new]
         recurrent = getattr(cell, "recurrent_kernel", None)
@@ -117,18 +123,25 @@ class Step:
             self.products.append(Product(state, weight, gates, *sizes, is_added))
         self.assigned = sorted({_place(v, cell.weights) for v in scope.assigned} - {None})
         integers = [k for k, s in enumerate(given.states) if not s.dtype.is_floating]
+        types = {t.dtype for t in (x, given.states[0], *(p for *_, p in calls))}
         if self.assigned:
             self.outside = f"it assigns {cell.weights[self.assigned[0]].path}"
         elif astray:
             self.outside = "it calls `dot` inside of a condition or a loop"
         elif integers:
             self.outside = f"its state {integers[0]} is not floating"
+        elif len(types) > 1:
+            self.outside = (
+                f"it computes in several types: {', '.join(sorted(t.name for t in types))}"
+            )
+        elif self._learns_masks(given):
+            self.outside = "its dropout masks have gradients"
         else:
             self.outside = _outside(graph)
             if scope.assigned and not self.outside:
                 self.outside = f"it assigns {scope.assigned[0].path}"
         of_rows = [x, *(t for t in tf.nest.flatten(given[1:]) if t is not None)]
-        self.dependent = rowwise.fault(graph, of_rows)
+        self.dependent = _drawn_for_all(graph) or rowwise.fault(graph, of_rows)
         if self.assigned:
             self.dependent = self.outside
         written = [g.as_graph_def() for g in (projection, graph)]
@@ -140,6 +153,22 @@ class Step:
         }
         written = [g.SerializeToString(deterministic=True) for g in written]
         self.key = (self.training, *written, tuple(self.products), tuple(n.name for n in new))
+
+    def _learns_masks(self, given: Given) -> bool:
+        """Whether a gradient goes through the dropout masks, which a cell may make itself."""
+        cell = self.cell
+        if not any(given.drops) or type(cell).dropout_masks is Cell.dropout_masks:
+            return False
+        graph = private_apis.new_graph("dropout_masks")
+        with graph.as_default(), _nothing_assigned():
+            weights, inputs, states = _placeholders(
+                (self._weights, self._given.inputs, self._given.states)
+            )
+            with self.within(weights):
+                masks = cell.dropout_masks(inputs, states, self.training)
+            masks = [m for m in tf.nest.flatten(masks) if m is not None]
+            sources = [t for t in (*weights, inputs, *states) if t.dtype.is_floating]
+            return any(g is not None for g in tf.gradients(masks, sources))
 
     # --- Which weights are used, and how -------------------------------------------------
 
@@ -197,10 +226,16 @@ class Step:
 
     # --- Running it ----------------------------------------------------------------------
 
+    @contextlib.contextmanager
+    def within(self, weights):
+        """Inside, the cell's weights are these, and layers that it calls train if it does."""
+        with private_apis.called_with(self._called), self.cell.constant_weights(weights) as scope:
+            yield scope
+
     def project(self, weights, inputs, masks):
         if not self.projects:
             return inputs
-        with self.cell.constant_weights(weights):
+        with self.within(weights):
             return self.cell.project(inputs, masks, self.training)
 
     def project_backward(self, weights, inputs, masks, dx):
@@ -217,7 +252,7 @@ class Step:
                 kept.append(product)
             return product
 
-        with self.cell.constant_weights(weights):
+        with self.within(weights):
             return masked_update(self.cell, x, given, dot), kept
 
     def backward(self, x, weights, direct, given: Given, kept, ds) -> "Backward":
@@ -243,7 +278,7 @@ class Step:
             def looked_up(product, *factors):
                 def gradient(dp):
                     def again(a, k=kernel):
-                        with self.cell.constant_weights(weights):
+                        with self.within(weights):
                             return multiply(a, k, gates)
 
                     return dp, *vjp(again, factors, dp)
@@ -259,7 +294,7 @@ class Step:
             nonlocal left
             left = zip(self.products, kept)
             own = dict(zip(direct, of_direct))
-            with self.cell.constant_weights([own.get(k, w) for k, w in enumerate(weights)]):
+            with self.within([own.get(k, w) for k, w in enumerate(weights)]):
                 of_step = given.replaced(None, states, constants)
                 return masked_update(self.cell, x, of_step, dot)
 
@@ -287,7 +322,7 @@ class Step:
         ]
 
         def products(*weights):
-            with self.cell.constant_weights(weights):
+            with self.within(weights):
                 variables = self.cell.weights
                 return [multiply(a, variables[k], gates) for a, k, gates, _ in calls]
 
@@ -349,11 +384,9 @@ def _nothing_assigned():
 
 def _outside(graph):
     """Why what a graph computes depends on something other than its arguments; or None."""
+    if drawn := _draws(graph):
+        return drawn
     stateful = [op for op in graph.get_operations() if op.op_def.is_stateful]
-    if stateful or graph.captures:
-        for op in graph.get_operations():
-            if "Random" in op.type:
-                return f"it draws random numbers ({op.name})"
     for external, _ in graph.captures:
         what = "variable" if external.dtype == tf.resource else "tensor"
         name = getattr(external, "name", "")
@@ -364,6 +397,19 @@ def _outside(graph):
     for op in stateful:
         return f"it does more than compute: {op.type} ({op.name})"
     return None
+
+
+def _draws(graph):
+    """Which random numbers are drawn in it; or None."""
+    for op in graph.get_operations():
+        if any(word in op.type for word in DRAWS):
+            return f"it draws random numbers ({op.name})"
+    return None
+
+
+def _drawn_for_all(graph):
+    """As `_draws`, if it draws by a seed that is a constant: half of a batch would get others."""
+    return None if graph.captures else _draws(graph)
 
 
 def _added(x, products):

@@ -162,8 +162,7 @@ class AttentionCell(Cell):
         super().__init__(cell.units, **drops, **kwargs)
         self.cell, self.gates, self.score = cell, cell.gates, _known(score)
         self.initializer = keras.initializers.get(initializer)
-        self.output_size = cell.state_sizes[0]
-        self.state_size = [self.output_size, *cell.state_sizes]
+        self.state_size = [cell.state_sizes[0], *cell.state_sizes]
 
     def build(self, input_shape):
         if not self.cell.built:
@@ -332,6 +331,9 @@ class _Queries(Cell):
 
     def dropout_masks(self, inputs, states, training):
         return None, None
+
+    def dot(self, masks=None):
+        return self.cell.dot(masks)
 
     def project(self, inputs, masks=None, training=False):
         return self.cell.project(inputs, masks, training)
