@@ -78,6 +78,15 @@ def test_quotation_marks_in_tsv_may_be_only_that(tmp_path):
     assert tables.read(path, as_text=True)["text"].tolist() == ['a "b"\nc']
 
 
+def test_rows_behind_a_quotation_mark_that_nothing_closes_are_told_of(tmp_path, capsys):
+    path = tmp_path / "a.csv"
+    path.write_text('label,text\na,"one\nb,two\na,three\nb,"four"\nb,five\n')
+    assert len(tables.read(path, as_text=True)) == 2
+    assert "the first row 1, a value holds what look like rows" in capsys.readouterr().out
+    path.write_text('label,text\na,"one\ntwo\nthree"\nb,"four, five"\n')
+    assert len(tables.read(path, as_text=True)) == 2 and not capsys.readouterr().out
+
+
 def test_another_encoding_is_refused_with_the_way_out(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes("text,label\nok,a\ncafé,b\n".encode("latin-1"))

@@ -17,7 +17,7 @@ def narrowed(
     choices = logits.shape[-1]
     logits -= tf.reduce_max(logits, axis=-1, keepdims=True)
     best = tf.one_hot(tf.argmax(logits, -1), choices, on_value=True, off_value=False)
-    alone = tf.where(best, 0.0, float("-inf"))
+    alone = tf.where(best, tf.zeros_like(logits), float("-inf"))
     logits = tf.where(temperature > 0, logits / tf.maximum(temperature, 1e-6), alone)
     ordered, order = tf.math.top_k(logits, choices)
     top_k = tf.where(top_k == 0, choices, top_k)

@@ -31,13 +31,21 @@ def found(x: tf.Tensor, mask: tf.Tensor, bands: int) -> tf.Tensor:
     return keras.layers.Dropout(0.1)(x)
 
 
+@keras.saving.register_keras_serializable("recipes")
+class Conv1D(keras.layers.Conv1D):
+    """Keras's, of no rows too, as a stream has at first: there oneDNN's is wrong."""
+
+    def call(self, inputs):
+        return super().call(tf.pad(inputs, [[0, 1], [0, 0], [0, 0]]))[:-1]
+
+
 def of_one_step(size: int, bands: int) -> keras.Model:
     """A model, (batch, size) to (batch, features), of the shapes over the bands of one step, whose
     frames are its channels. It looks at no other step, so what it is part of can stream."""
     frames = keras.Input((size,))
     x = keras.layers.Permute((2, 1))(keras.layers.Reshape((-1, bands))(frames))
     for filters, width, _ in LAYERS:
-        x = keras.layers.Conv1D(filters, width, padding="same")(x)
+        x = Conv1D(filters, width, padding="same")(x)
         x = ops.relu(keras.layers.MaxPooling1D(2)(x))
     x = keras.layers.Dropout(0.1)(keras.layers.Flatten()(x))
     return keras.Model(frames, x, name="shapes")

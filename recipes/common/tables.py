@@ -10,6 +10,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from recipes.common import text_files
@@ -91,6 +92,7 @@ def separated(path: Path, encoding: str | None, separator: str, as_text: bool) -
     named = re.fullmatch(r"[^\W\d]\w*", names[0].strip()) if names else None  # as in date,101,102
     if any(map(number, names)) and not named and names != [str(i) for i in range(len(names))]:
         raise SystemExit(f"{path}: its first line must name the columns, and has numbers: {names}.")
+    say_swallowed(path, found, separator)
     if as_text or separator == ",":
         return found
     numbers = found.apply(decimal_commas)
@@ -100,6 +102,20 @@ def separated(path: Path, encoding: str | None, separator: str, as_text: bool) -
     points = parse(dtype=str).select_dtypes(object).apply(decimal_commas)
     whole = [name for name in found if found[name].dtype == float and points[name].dtype == float]
     return numbers.assign(**{name: points[name] for name in whole})
+
+
+def say_swallowed(path: Path, table: pd.DataFrame, separator: str) -> None:
+    """Says where a value holds what look like rows: a quotation mark may not be closed there."""
+    count = len(table.columns) - 1
+
+    def of_rows(value):
+        inside = str(value).split("\n")[1:-1]
+        return any(line.count(separator) >= count for line in inside)
+
+    rows = np.flatnonzero(table.select_dtypes(object).map(of_rows).any(axis=1)) if count else []
+    if len(rows):
+        print(f"{path}: in {len(rows)} rows, the first row {rows[0] + 1}, a value holds what look "
+              "like rows. Is a quotation mark there not closed?")  # fmt: skip
 
 
 def json_lines(path: Path, encoding: str | None) -> pd.DataFrame:
