@@ -314,6 +314,9 @@ def test_at_temperature_0_the_most_probable_is_left():
     logits = tf.constant([[1.0, 3.0, 2.9], [2e4, -3e4, 1e4]])
     found = tf.nn.softmax(sampling.narrowed(logits, *map(tf.constant, (0.0, 0, 1.0))))
     np.testing.assert_allclose(found, [[0, 1, 0], [1, 0, 0]])
+    close = tf.repeat(tf.constant([[0.0, -1e-6, -5.0]]), 1000, 0)
+    found = sampling.narrowed(close, *map(tf.constant, (0.0, 0, 1.0)))
+    assert not np.any(sampling.draw(found, tf.constant(7), tf.constant(0)))
 
 
 def test_draws_are_as_frequent_as_they_are_probable():

@@ -16,9 +16,10 @@ def narrowed(
     """
     choices = logits.shape[-1]
     logits -= tf.reduce_max(logits, axis=-1, keepdims=True)
+    logits /= tf.maximum(temperature, 1e-6)
     best = tf.one_hot(tf.argmax(logits, -1), choices, on_value=True, off_value=False)
-    alone = tf.where(best, tf.zeros_like(logits), float("-inf"))
-    logits = tf.where(temperature > 0, logits / tf.maximum(temperature, 1e-6), alone)
+    alone = tf.where(best, logits, float("-inf"))
+    logits = tf.where(temperature > 0, logits, alone)
     ordered, order = tf.math.top_k(logits, choices)
     top_k = tf.where(top_k == 0, choices, top_k)
     probabilities = tf.where(tf.range(choices) < top_k, tf.nn.softmax(ordered), 0.0)
