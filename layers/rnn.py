@@ -139,9 +139,7 @@ class RNN(keras.layers.RNN):
         constants: list[tf.Tensor] | None = None,
     ) -> tf.Tensor | tuple[tf.Tensor, ...]:
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
-        if (
-            mask is None and constants is not None
-        ):  # where there are several tensors Keras hands none on
+        if mask is None and constants is not None:  # Keras hands none on beside other tensors
             mask = getattr(sequences, "_keras_mask", None)
         self._check_sequences(sequences)
         if mask is not None:

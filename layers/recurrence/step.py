@@ -131,9 +131,8 @@ class Step:
         elif integers:
             self.outside = f"its state {integers[0]} is not floating"
         elif len(types) > 1:
-            self.outside = (
-                f"it computes in several types: {', '.join(sorted(t.name for t in types))}"
-            )
+            names = ", ".join(sorted(t.name for t in types))
+            self.outside = f"it computes in several types: {names}"
         elif self._learns_masks(given):
             self.outside = "its dropout masks have gradients"
         else:
