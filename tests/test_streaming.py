@@ -117,6 +117,26 @@ def test_rows_whose_chunks_differ_in_length_go_on_each_by_itself(tmp_path):
         read += counts
 
 
+def test_where_a_stream_would_begin_otherwise_it_is_refused():
+    class Ones(layers.SimpleRNNCell):
+        def get_initial_state(self, batch_size=None):
+            return [ops.ones((batch_size, self.units))]
+
+    x, real = tf.random.normal((2, 5, FEATURES)), tf.constant([[False, True, False, True, True]])
+    real = tf.repeat(real, 2, axis=0)
+    inputs = keras.Input((None, FEATURES), name="x")
+    for zero in (False, True):
+        layer = layers.RNN(Ones(4), return_sequences=True, zero_output_for_mask=zero, name="y")
+        model = keras.Model(inputs, layer(inputs))
+        assert "y" in layers.streaming_model(model).output  # without a mask it may begin so
+        if not zero:
+            with pytest.raises(ValueError, match="initial state, which is not zero"):
+                layers.streaming_model(model, mask="real")
+    stream = layers.streaming_model(model, mask="real")
+    found = stream({"x": x, "real": real, "y_state_0": tf.ones((2, 4))})["y"]
+    np.testing.assert_allclose(found, layer(x, mask=real), rtol=1e-5, atol=1e-6)
+
+
 def test_a_model_of_fixed_length_a_mask_among_its_inputs_and_a_float16_state():
     x = keras.Input((8, FEATURES), name="x")
     real = keras.Input((8,), dtype="bool", name="real")

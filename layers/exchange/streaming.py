@@ -13,6 +13,7 @@ import inspect
 from collections.abc import Callable
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers as k
 from keras import ops
@@ -234,6 +235,15 @@ def _go_on(layer, arguments, states, real):
         mask = mask[:, :, 0]
     if real is not None:
         mask = real if mask is None else ops.logical_and(mask, real)
+    if mask is not None and not layer.zero_output_for_mask:
+        begun = layer.get_initial_state(batch_size=1)
+        (first, *_) = keras.tree.flatten(begun[-1] if _stacked(layer) else begun)
+        if np.any(first):
+            raise _refusal(
+                layer,
+                "before the first step that counts the whole sequence has zeros, and a stream the "
+                "cell's initial state, which is not zero. `zero_output_for_mask=True` helps",
+            )
     run = RNN(
         layer.cell,
         return_sequences=layer.return_sequences,

@@ -11,6 +11,27 @@ from keras import ops
 LAYERS = (32, 5, False), (32, 3, True), (64, 3, False)  # filters, size, whether frames become steps
 
 
+class OfNoRows:
+    """A convolution of no rows, too: there oneDNN's is wrong, in TensorFlow 2.21 with AVX-512."""
+
+    def call(self, inputs):
+        if inputs.shape[0]:
+            return super().call(inputs)
+        rows, *sizes = tf.unstack(tf.shape(inputs))
+        one = tf.zeros([1 - tf.minimum(rows, 1), *sizes], inputs.dtype)  # or none
+        return super().call(tf.concat([inputs, one], 0))[:rows]
+
+
+@keras.saving.register_keras_serializable("recipes")
+class Conv1D(OfNoRows, keras.layers.Conv1D):
+    pass
+
+
+@keras.saving.register_keras_serializable("recipes")
+class Conv2D(OfNoRows, keras.layers.Conv2D):
+    pass
+
+
 def found(x: tf.Tensor, mask: tf.Tensor, bands: int) -> tf.Tensor:
     """(batch, steps, frames of a step · bands) to (batch, steps, features).
 
@@ -22,21 +43,13 @@ def found(x: tf.Tensor, mask: tf.Tensor, bands: int) -> tf.Tensor:
     real = ops.repeat(steps, stack, axis=1)
     x = keras.layers.Reshape((-1, bands, 1))(x * steps)
     for filters, size, to_steps in LAYERS:
-        x = keras.layers.Conv2D(filters, size, padding="same")(x)
+        x = Conv2D(filters, size, padding="same")(x)
         x = ops.relu(keras.layers.MaxPooling2D((stack if to_steps else 1, 2))(x))
         real = steps if to_steps else real
         x *= real[..., None]
         bands //= 2
     x = keras.layers.Reshape((-1, bands * filters))(x)
     return keras.layers.Dropout(0.1)(x)
-
-
-@keras.saving.register_keras_serializable("recipes")
-class Conv1D(keras.layers.Conv1D):
-    """Keras's, of no rows too, as a stream has at first: there oneDNN's is wrong."""
-
-    def call(self, inputs):
-        return super().call(tf.pad(inputs, [[0, 1], [0, 0], [0, 0]]))[:-1]
 
 
 def of_one_step(size: int, bands: int) -> keras.Model:
