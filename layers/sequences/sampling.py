@@ -17,11 +17,9 @@ def narrowed(
     choices = logits.shape[-1]
     logits -= tf.reduce_max(logits, axis=-1, keepdims=True)
     logits /= tf.maximum(temperature, 1e-6)
-    best = tf.one_hot(tf.argmax(logits, -1), choices, on_value=True, off_value=False)
-    alone = tf.where(best, logits, float("-inf"))
-    logits = tf.where(temperature > 0, logits, alone)
     ordered, order = tf.math.top_k(logits, choices)
     top_k = tf.where(top_k == 0, choices, top_k)
+    top_k = tf.where(temperature > 0, top_k, 1)  # however near others come
     probabilities = tf.where(tf.range(choices) < top_k, tf.nn.softmax(ordered), 0.0)
     probabilities /= tf.reduce_sum(probabilities, axis=-1, keepdims=True)
     before = tf.cumsum(probabilities, axis=-1, exclusive=True)
