@@ -132,9 +132,11 @@ def test_around_any_cell(cell):
         return [n.numpy()[0] for n in new]
 
     every = np.ones_like(STEPS)
-    expected, _ = slowly(memory, layer, "general", X, E, COUNTS, every, step)
-    found = layer(X, constants=memory(E, mask=COUNTS))
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+    expected, looked = slowly(memory, layer, "general", X, E, COUNTS, every, step)
+    constants = memory(E, mask=COUNTS)
+    np.testing.assert_allclose(layer(X, constants=constants), expected, atol=1e-12)
+    found = layers.attention_weights(layer, X, constants)
+    np.testing.assert_allclose(found, looked, atol=1e-12)
 
 
 def test_layer_norm_takes_what_is_fed_after_its_norm():
