@@ -338,6 +338,26 @@ def test_a_weight_that_a_step_assigns(way, training):
         assert count.numpy() == 7, calls
 
 
+class CountingOutside(layers.SimpleRNNCell):
+    """Counts its steps in what is no weight of its own."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(units, **kwargs)
+        self.count = tf.Variable(0)
+
+    def update(self, x, states, dot):
+        self.count.assign_add(1)
+        return super().update(x, states, dot)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "fused"])
+def test_what_a_step_does_outside_is_done_once_for_each(way, training):
+    layer, x = layer_of(CountingOutside, way=way), batch(rows.FEW)
+    called(way, lambda x: layer(x, training=training), x)
+    assert layer.cell.count.numpy() == x.shape[1]
+
+
 @pytest.mark.parametrize("size", [2, rows.FEW + 1])
 def test_batch_normalization_in_a_step(size):
     class Normalized(layers.SimpleRNNCell):

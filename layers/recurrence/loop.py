@@ -96,54 +96,54 @@ def recurrence(
         return (outputs[0].stack()[1:] if return_sequences else states[0]), states
 
     def in_blocks(given, dot):
-        """Blocks of steps, then what is left of them step by step."""
-        length = tf.shape(given.inputs)[0]
-        passes = length // block
-        first, states = blocks(block, 0, passes, given, dot)
-        given = given._replace(states=states)
-        rest, states = blocks(1, passes * block, length % block, given, dot)
-        return (tf.concat([first, rest], 0) if return_sequences else rest), states
-
-    def blocks(count, start, passes, given, dot):
-        """So many passes of `count` steps each, from step `start` on."""
-        states, mask, features = list(given.states), given.mask, given.inputs.shape[2]
-        length, rows, _ = tf.unstack(tf.shape(given.inputs))
-        inputs = tf.reshape(given.inputs, [length * rows, features])  # a block is a slice of it
-        size = tf.stack([count * rows, features])
+        """Blocks of steps. The last goes on past the end with copies of the last step: one loop
+        does for any length, which is sooner loaded than a second one for what is left."""
+        states, inputs, mask = list(given.states), given.inputs, given.mask
+        known, features = inputs.shape[0], inputs.shape[2]
+        length, rows, _ = tf.unstack(tf.shape(inputs))
+        passes, fits = -(-length // block), known is not None and known % block == 0
+        if not fits:
+            inputs = tf.concat([inputs, *[inputs[-1:]] * (block - 1)], 0)
+            mask = None if mask is None else tf.concat([mask, *[mask[-1:]] * (block - 1)], 0)
+        inputs = tf.reshape(inputs, [-1, features])  # a block is a slice of it
+        size = tf.stack([block * rows, features])
 
         drops = given.drops[0]
-        input_masks = drops and [tf.tile(m, [count, 1]) for m in drops]
+        input_masks = drops and [tf.tile(m, [block, 1]) for m in drops]
 
         def masks(step):
             if mask is None:
-                return [None] * count
-            return tf.unstack(tf.slice(mask, [step, 0], [count, rows]), count)
+                return [None] * block
+            return tf.unstack(tf.slice(mask, [step, 0], [block, rows]), block)
 
-        # One place more, at the front: without any pass an array can't tell its shape. All are of
-        # one shape, for who has XLA compile an export.
+        # One place more, at the front: without any pass an array can't tell its shape.
         units, dtype = states[0].shape[1], states[0].dtype
-        outputs = tf.TensorArray(dtype, passes + 1, element_shape=(count, None, units))
-        none = tf.zeros((count, rows, units), dtype)
+        outputs = tf.TensorArray(dtype, passes + 1, element_shape=(block, None, units))
+        none = tf.zeros((block, rows, units), dtype)
         outputs = [outputs.write(0, none)] if return_sequences else []
 
         def body(k, outputs, states):
-            made, step = [], start + k * count
+            made, step = [], k * block
             x = tf.slice(inputs, [step * rows, 0], size)
             x.set_shape((None, features))
             if project:
                 x = cell.project(x, input_masks, training)
-            for x_t, mask_t in zip(tf.split(x, count), masks(step)):
+            for x_t, mask_t in zip(tf.split(x, block), masks(step)):
                 of_step = given._replace(states=states, mask=mask_t)
                 states = masked_update(cell, x_t, of_step, dot)
-                made.append(states[0])
-            k += 1
-            return k, [array.write(k, tf.stack(made)) for array in outputs], states
+                made.append(states)
+            k, heads = k + 1, tf.stack([head for head, *_ in made])
+            if not fits:
+                last = tf.minimum(length - step, block) - 1
+                others = [tf.stack(of_steps) for of_steps in list(zip(*made))[1:]]
+                states = [tf.gather(of_steps, last) for of_steps in (heads, *others)]
+            return k, [array.write(k, heads) for array in outputs], states
 
         _, outputs, states = tf.while_loop(lambda k, *_: k < passes, body, (0, outputs, states))
         if not return_sequences:
             return states[0], states
-        made = tf.reshape(outputs[0].stack(), [(passes + 1) * count, rows, units])
-        return made[count:], states
+        made = tf.reshape(outputs[0].stack(), [(passes + 1) * block, rows, units])
+        return made[block : block + length], states
 
     return execute
 
