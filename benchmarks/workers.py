@@ -1,7 +1,7 @@
 """What several workers gain: one core against two workers of a core each, at the same batch.
 
     python benchmarks/workers.py                  # sentiment, pos_tagging, language_model
-    python benchmarks/workers.py pos_tagging --steps 40
+    python benchmarks/workers.py pos_tagging --steps 40 --batch 256
     python benchmarks/workers.py --predict        # on paper, to 64 workers, from what was measured
 
 Each recipe trains two epochs, by turns alone and with two workers, every process held to a core
@@ -40,7 +40,7 @@ DELAY = 50e-6  # seconds, from one machine to the next
 NETWORKS = {"10 Gbit/s": 10e9 / 8, "100 Gbit/s": 100e9 / 8}
 
 
-def seconds(recipe: str, workers: int, steps: int, folder: Path) -> tuple[float, int]:
+def seconds(recipe: str, workers: int, sizes: list[str], folder: Path) -> tuple[float, int]:
     """(of the second epoch, the model's parameters)."""
     output = folder / f"{recipe}-{workers}"
     cores = sorted(os.sched_getaffinity(0))[:workers]
@@ -48,7 +48,7 @@ def seconds(recipe: str, workers: int, steps: int, folder: Path) -> tuple[float,
         raise SystemExit(f"{workers} cores are needed, for a worker each.")
     command = ["taskset", "-c", ",".join(map(str, cores)), sys.executable]
     command += [str(REPOSITORY / "recipes" / f"{recipe}.py"), "--epochs", "2", "--restart"]
-    command += ["--steps", str(steps), "--output", str(output), "--workers", str(workers)]
+    command += [*sizes, "--output", str(output), "--workers", str(workers)]
     one = {name: "1" for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")}
     history, log = output / "checkpoints/history.json", folder / f"{output.name}.log"
     history.unlink(missing_ok=True)
@@ -73,12 +73,13 @@ def kept(history: Path) -> list[dict]:
     return json.loads(history.read_text())["epochs"] if history.exists() else []
 
 
-def measure(recipe: str, steps: int, rounds: int) -> dict:
-    found = {1: [], 2: []}
+def measure(recipe: str, steps: int, batch: int | None, rounds: int) -> dict:
+    found, sizes = {1: [], 2: []}, ["--steps", str(steps)]
+    sizes += ["--batch", str(batch)] if batch else []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(rounds):
             for workers, times in found.items():
-                taken, parameters = seconds(recipe, workers, steps, Path(folder))
+                taken, parameters = seconds(recipe, workers, sizes, Path(folder))
                 times.append(taken)
                 print(f"{recipe}, {workers}: {taken:.1f} s for {steps} steps", flush=True)
     one, two = (statistics.median(times) / steps for times in found.values())
@@ -102,13 +103,15 @@ def main() -> None:
     )
     parser.add_argument("recipes", nargs="*", metavar="RECIPE", help=f"default: {RECIPES}")
     parser.add_argument("--steps", type=int, default=100, help="of an epoch; default: 100")
+    parser.add_argument("--batch", type=int, help="default: the recipe's")
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
     parser.add_argument("--predict", action="store_true", help="measure nothing anew")
     args = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if not args.predict:
         for recipe in args.recipes or RECIPES:
-            results[recipe] = measure(recipe, args.steps, args.rounds)
+            name = f"{recipe} --batch {args.batch}" if args.batch else recipe
+            results[name] = measure(recipe, args.steps, args.batch, args.rounds)
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     for recipe, found in results.items():
         print(f"\n{recipe}: {found['one']:.3f} s a step alone, {found['two']:.3f} s by two, "

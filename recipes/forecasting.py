@@ -33,11 +33,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from a
 from recipes.common import command_line
 
 EPOCHS = {"etth1": 15, "sample": 4}
+BATCH = 256
 OF_ONES_OWN = ("date", "target", "split", "missing", "frequency", "encoding")
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = command_line.parser("forecasting", __doc__, EPOCHS, cell="gru", other=15)
+    parser = command_line.parser(
+        "forecasting",
+        __doc__,
+        EPOCHS,
+        "gru",
+        batch=f"{BATCH} windows, fewer of a short series",
+        other=15,
+    )
     command_line.add_runtimes(parser)
     add, number = parser.add_argument, command_line.positive
     file = {"type": command_line.file, "metavar": "FILE"}
@@ -91,7 +99,6 @@ from recipes.common.cells import CELLS
 from recipes.common.samples import series
 
 MONTH = 30 * 24
-BATCH = 256
 MEASURES = ["mse", "mae"]
 MOST_KEPT = 2**31  # bytes of windows in memory
 MOST_WINDOWS = 1024  # in a request to the export, so that its memory is bounded
@@ -302,7 +309,8 @@ def main(args: argparse.Namespace) -> None:
         return data.cache() if fits else data
 
     train = part(0, train_end)
-    size = min(BATCH, max(16, len(train) // 20))  # a short series is worth some steps, too
+    few = max(16, len(train) // 20)  # a short series is worth some steps, too
+    size = args.batch or min(BATCH, few)
     train = kept(train).shuffle(min(train_end, max(1, MOST_KEPT // window))).batch(size)
     train = train.take(args.steps or -1).prefetch(2)
     parts = {"validation": (train_end, validation_end), "test": (validation_end, end)}

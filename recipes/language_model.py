@@ -37,10 +37,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from a
 from recipes.common import command_line
 
 EPOCHS = {"tiny_shakespeare": 20, "sample": 8, "imdb": 2}
+STREAMS = 64  # read side by side
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = command_line.parser("language_model", __doc__, EPOCHS, other=20)
+    parser = command_line.parser(
+        "language_model",
+        __doc__,
+        EPOCHS,
+        batch=f"{STREAMS} streams of text, fewer of a short one",
+        other=20,
+    )
     add, positive = parser.add_argument, command_line.positive
     text = {"dest": "data", "metavar": "FILE", "type": command_line.file, "nargs": "+"}
     add("--text", **text, help="read one after the other; .gz is unpacked")
@@ -101,7 +108,6 @@ from recipes.common.samples import brackets
 from recipes.common.tied_softmax import TiedSoftmax
 from recipes.common.words import Words
 
-STREAMS = 64  # read side by side
 PIECE = 96  # characters that the gradient goes back
 PART = 750  # batches of an epoch at most that are lost when a run is killed
 HELD_OUT = 500  # texts for validation, where words are read
@@ -298,7 +304,10 @@ def main(args: argparse.Namespace) -> None:
     symbols, train, validation = (number_words if by_words else number_characters)(*text)
     if args.backwards:
         train, validation = map(words.read_backwards, (train, validation))
-    streams = max(1, min(STREAMS, len(validation) // (6 * PIECE)))
+    most = (len(validation) - 1) // PIECE
+    if args.batch and args.batch > most:
+        raise SystemExit(f"--batch {args.batch}: the validation text makes {most} streams at most.")
+    streams = args.batch or max(1, min(STREAMS, len(validation) // (6 * PIECE)))
     parts = 1 if args.steps else math.ceil(len(train) / (streams * PIECE * PART))
 
     def done():

@@ -32,10 +32,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from a
 from recipes.common import command_line, encoders, word_vectors
 
 EPOCHS = {"ud_english_ewt": 12, "sample": 2}
+BATCH = 32
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = command_line.parser("pos_tagging", __doc__, EPOCHS, any_dataset=True)
+    parser = command_line.parser(
+        "pos_tagging", __doc__, EPOCHS, batch=f"{BATCH} sentences", any_dataset=True
+    )
     command_line.add_runtimes(parser)
     add = parser.add_argument
     add("--data", type=command_line.file, nargs="+", metavar="FILE",
@@ -89,7 +92,6 @@ from recipes.common.spelling import Spelling
 from recipes.common.word_dropout import WordDropout
 from recipes.common.words import replaced
 
-BATCH = 32
 EXAMPLE = "I saw a saw ."
 MOST_WORDS = 1000  # in a sentence, and …
 MOST_PLACES = 2**14  # … in a request to the export, each sentence padded to the longest
@@ -109,7 +111,9 @@ def load(dataset: str, seed: int, column: str = "upos") -> tuple[dict[str, Sente
     return treebanks.from_tfds(name, column, seed)
 
 
-def batches(sentences: Sentences, tags: list[str], shuffle: bool) -> tf.data.Dataset:
+def batches(
+    sentences: Sentences, tags: list[str], shuffle: bool, batch: int = BATCH
+) -> tf.data.Dataset:
     """Batches of (words, tags, weights), sentences of like length together.
 
     Words are padded with "", and the weight of padding is zero: it counts in no loss
@@ -124,7 +128,7 @@ def batches(sentences: Sentences, tags: list[str], shuffle: bool) -> tf.data.Dat
     data = data.map(lambda w, t: (w, t, tf.ones_like(t, tf.float32)))
     lengths = [len(words) for words, _ in sentences]
     return batching.by_length(
-        data, lambda words, *_: tf.shape(words)[0], lengths, [8, 16, 24, 32, 48], BATCH
+        data, lambda words, *_: tf.shape(words)[0], lengths, [8, 16, 24, 32, 48], batch
     )
 
 
@@ -286,15 +290,16 @@ def signatures(model: Callable, tags: list[str], example: list[str] | None = Non
 
 def main(args: argparse.Namespace) -> None:
     training.seed(args)
+    size = args.batch or BATCH
     if args.data:
         data, tags = treebanks.from_files(args)
     else:
         data, tags = load(args.dataset, args.seed, args.column)
-    args.epochs = args.epochs or training.enough_epochs(len(data["train"]), BATCH, 4700)
+    args.epochs = args.epochs or training.enough_epochs(len(data["train"]), size, 4700)
     pretrained = args.pretrained and encoders.Encoders(args.pretrained, CELLS[args.cell])
     told = pretrained.content() if pretrained else word_vectors.content(args.embeddings)
     training.begin(args, data, tags, *told)
-    train = batches(data["train"], tags, shuffle=True).take(args.steps or -1)
+    train = batches(data["train"], tags, shuffle=True, batch=size).take(args.steps or -1)
     validation = batches(data["validation"], tags, shuffle=False)
     if args.crf:
         train, validation = (x.map(tag_paths.whole_sentences) for x in (train, validation))

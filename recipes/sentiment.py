@@ -34,10 +34,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from a
 from recipes.common import command_line, encoders, word_vectors
 
 EPOCHS = {"imdb": 4, "sample": 4}
+BATCH = 32
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = command_line.parser("sentiment", __doc__, EPOCHS, any_dataset=True)
+    parser = command_line.parser(
+        "sentiment", __doc__, EPOCHS, batch=f"{BATCH} texts", any_dataset=True
+    )
     command_line.add_runtimes(parser)
     add, file = parser.add_argument, command_line.file
     add("--data", type=file, metavar="FILE", help="a table of texts and their classes")
@@ -90,7 +93,6 @@ from recipes.common.word_dropout import WordDropout
 from recipes.common.words import RULES, standardize, vectorization
 
 LABELS = ["negative", "positive"]
-BATCH = 32
 EXAMPLES = ["The film was good, not bad.", "The film was bad, not good."]
 SLOWER = {"embedding": 0.3, "read": 0.3}  # the part of the rate that pre-trained layers have
 FREQUENT = 5000  # words that the network tells apart; rarer ones are names, to know films by
@@ -123,7 +125,7 @@ def together(*parts: Reviews) -> Reviews:
     return [x for texts, _ in parts for x in texts], [x for _, labels in parts for x in labels]
 
 
-def batches(data: Reviews, shuffle: bool) -> tf.data.Dataset:
+def batches(data: Reviews, shuffle: bool, batch: int = BATCH) -> tf.data.Dataset:
     """Batches of (texts, labels), texts of like length together."""
     texts, labels = data
     labels = np.array(labels, "float32")[:, None]
@@ -132,7 +134,7 @@ def batches(data: Reviews, shuffle: bool) -> tf.data.Dataset:
         found = found.shuffle(len(texts))
     characters = [150, 400, 700, 900, 1200, 1600, 2200, 3000]
     lengths = tf.strings.length(texts).numpy()
-    batch = BATCH if shuffle else 4 * BATCH  # without gradients, larger ones are faster
+    batch = batch if shuffle else 4 * BATCH  # without gradients, larger ones are faster
     return batching.by_length(
         found, lambda text, _: tf.strings.length(text), lengths, characters, batch
     )
@@ -218,7 +220,8 @@ def teach_ngrams(model: keras.Model, data: Reviews, args: argparse.Namespace) ->
     layer, numbers = model.get_layer("ngrams"), model.get_layer("vocabulary")
     texts = tf.data.Dataset.from_tensor_slices(data[0]).batch(1000)
     layer.count(ngrams.of_each(texts.map(numbers)), data[1])
-    linear, batched = one_part(model, "ngrams"), batches(data, shuffle=True).take(args.steps or -1)
+    linear, size = one_part(model, "ngrams"), args.batch or BATCH
+    batched = batches(data, shuffle=True, batch=size).take(args.steps or -1)
     compile_model(linear, args.epochs * len(batched))
     print(f"Training the n-grams on {len(data[0])} texts:")
     linear.fit(batched, epochs=args.epochs, shuffle=False)
@@ -274,12 +277,14 @@ def main(args: argparse.Namespace) -> None:
         pretrained = encoders.Encoders(args.pretrained, CELLS[args.cell])
         if args.unidirectional and list(pretrained.models) != ["forwards"]:
             raise SystemExit("--unidirectional: give one --pretrained folder, that reads forwards.")
+    size = args.batch or BATCH
     data, labels = labelled_texts.from_table(args) if args.data else load(args.dataset, args.seed)
-    args.epochs = args.epochs or training.enough_epochs(len(data["train"][0]), BATCH, 2000)
+    args.epochs = args.epochs or training.enough_epochs(len(data["train"][0]), size, 2000)
     told = pretrained.content() if pretrained else word_vectors.content(args.embeddings)
     made_up = [short_opinions.opinions(OPINIONS, args.seed)] if args.dataset == "imdb" else []
     training.begin(args, data, labels, *told, *made_up)
-    train = batches(together(data["train"], *made_up), shuffle=True).take(args.steps or -1)
+    train = batches(together(data["train"], *made_up), shuffle=True, batch=size)
+    train = train.take(args.steps or -1)
     validation = batches(data["validation"], shuffle=False)
     model = build(
         data["train"],

@@ -35,10 +35,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from a
 from recipes.common import command_line
 
 EPOCHS = {"spoken_digit": 20, "sample": 12}
+BATCH = 16
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = command_line.parser("speech", __doc__, EPOCHS, "gru", other=30)
+    parser = command_line.parser(
+        "speech", __doc__, EPOCHS, "gru", batch=f"{BATCH} recordings", other=30
+    )
     add = parser.add_argument
     add("--data", type=command_line.file_or_folder, metavar="PATH", help="a folder of WAV or FLAC "
         "files for each word, or a CSV file with the columns path and text (and maybe speaker)"
@@ -97,7 +100,6 @@ from recipes.common.recordings import Recording
 
 RATE = 8000  # that all is brought to
 BANDS = 40  # of the spectrum
-BATCH = 16
 PACE_OF_TEXTS = 1.08  # at most: each symbol needs a step
 FASTEST = PACE_OF_TEXTS * augmentation.FASTEST  # that a text is heard in training
 HEARD = {"samples": tf.TensorSpec([None, None]), "lengths": tf.TensorSpec([None], tf.int32)}
@@ -106,27 +108,31 @@ HEARD = {"samples": tf.TensorSpec([None, None]), "lengths": tf.TensorSpec([None]
 # --- Data: recordings, and the number of the word, or the numbers of the text, of each ----------
 
 
-def batches(data: list[Recording], words: list[str], vary: bool) -> tf.data.Dataset:
+def batches(
+    data: list[Recording], words: list[str], vary: bool, batch: int = BATCH
+) -> tf.data.Dataset:
     """Batches of ({"samples": padded with 0, "lengths": before that}, the words' numbers)."""
 
     def each(random):
         for i in random.permutation(len(data)) if vary else range(len(data)):
             yield [data[i].samples], words.index(data[i].text)
 
-    return batched(each, tf.TensorSpec([], tf.int32), len(data), vary)
+    return batched(each, tf.TensorSpec([], tf.int32), len(data), vary, batch)
 
 
-def text_batches(data: list[Recording], symbols: Symbols, vary: bool) -> tf.data.Dataset:
+def text_batches(
+    data: list[Recording], symbols: Symbols, vary: bool, batch: int = BATCH
+) -> tf.data.Dataset:
     """Batches of (samples and lengths, the numbers of the texts, padded)."""
 
     def each(random):
         for i in random.permutation(len(data)) if vary else range(len(data)):
             yield [data[i].samples], symbols.numbers(data[i].text)
 
-    return batched(each, tf.TensorSpec([None], tf.int32), len(data), vary)
+    return batched(each, tf.TensorSpec([None], tf.int32), len(data), vary, batch)
 
 
-def string_batches(data: list[Recording], symbols: Symbols) -> tf.data.Dataset:
+def string_batches(data: list[Recording], symbols: Symbols, batch: int = BATCH) -> tf.data.Dataset:
     """The same, of as many strings as recordings, drawn anew in each epoch."""
     speakers = word_strings.of_speakers(data)
 
@@ -136,10 +142,12 @@ def string_batches(data: list[Recording], symbols: Symbols) -> tf.data.Dataset:
             pieces, text = word_strings.drawn(speakers, words, symbols.separator, random)
             yield pieces, symbols.numbers(text)
 
-    return batched(each, tf.TensorSpec([None], tf.int32), len(data), vary=True)
+    return batched(each, tf.TensorSpec([None], tf.int32), len(data), True, batch)
 
 
-def batched(each: Callable, target: tf.TensorSpec, count: int, vary: bool) -> tf.data.Dataset:
+def batched(
+    each: Callable, target: tf.TensorSpec, count: int, vary: bool, batch: int
+) -> tf.data.Dataset:
     """Batches of what `each`, given a generator of random numbers, yields `count` times: the
     samples of one or more words that follow each other, and the target."""
 
@@ -152,8 +160,8 @@ def batched(each: Callable, target: tf.TensorSpec, count: int, vary: bool) -> tf
     specs = {"samples": tf.TensorSpec([None]), "lengths": tf.TensorSpec([], tf.int32)}, target
     found = tf.data.Dataset.from_generator(prepared, output_signature=specs)
     padding = {"samples": 0.0, "lengths": 0}, ctc.PADDING
-    found = found.padded_batch(BATCH, padding_values=padding)
-    return found.apply(tf.data.experimental.assert_cardinality(-(-count // BATCH))).prefetch(2)
+    found = found.padded_batch(batch, padding_values=padding)
+    return found.apply(tf.data.experimental.assert_cardinality(-(-count // batch))).prefetch(2)
 
 
 # --- Model: samples in, a logit for each word, or at each step for each symbol, out ------------
@@ -271,7 +279,8 @@ def learn_words(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
     """(the model, its signatures)."""
     words = sorted({recording.text for recording in data["train"]})
     recordings.refuse_unheard(data, words)
-    train = batches(data["train"], words, vary=True).take(args.steps or -1)
+    train = batches(data["train"], words, vary=True, batch=args.batch or BATCH)
+    train = train.take(args.steps or -1)
     model = build(data["train"], words, args.cell, args.units)
     compile_model(model, args.epochs * len(train))
     model.summary()
@@ -297,13 +306,13 @@ def learn_words(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
 
 def learn_texts(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras.Model, dict]:
     """(the model, its signatures)."""
-    texts = [recording.text for recording in data["train"]]
+    texts, size = [recording.text for recording in data["train"]], args.batch or BATCH
     if args.pieces:
         symbols = Symbols.of_pieces(texts, args.pieces)
     else:
         symbols = Symbols.of(texts, letters=not args.strings)
     if args.strings:
-        train = string_batches(data["train"], symbols)
+        train = string_batches(data["train"], symbols, size)
         lengths = range(1, word_strings.MOST + 1)
         strings = [
             word_strings.fixed(data["validation"], n, 12, symbols.separator, RATE) for n in lengths
@@ -314,7 +323,7 @@ def learn_texts(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
         for part in data.values():
             symbols.refuse_unknown(part)
             symbols.refuse_crowded(part, lambda samples: int(hear.steps(int(samples / FASTEST))))
-        train, held_out = text_batches(data["train"], symbols, vary=True), data["validation"]
+        train, held_out = text_batches(data["train"], symbols, True, size), data["validation"]
     train = train.take(args.steps or -1)
     model = build_for_texts(data["train"], symbols, args.cell, args.units)
     compile_model(model, args.epochs * len(train))

@@ -27,10 +27,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from a
 from recipes.common import command_line
 
 EPOCHS = {"sample": 3}
+BATCH = 64
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = command_line.parser("translation", __doc__, EPOCHS)
+    parser = command_line.parser("translation", __doc__, EPOCHS, batch=f"{BATCH} pairs")
     add = parser.add_argument
     file = {"type": command_line.file, "nargs": "+", "metavar": "FILE"}
     add("--data", **file, help="two files, line by line; or one with tabs between; also .gz")
@@ -84,7 +85,6 @@ from recipes.common.subwords import END, PAD, Subwords
 from recipes.common.tied_softmax import TiedSoftmax
 from recipes.common.translation_export import Translator
 
-BATCH = 64
 LONGEST = 100  # pieces of a sentence to train on
 SMALL = {"units": 128, "dimension": 64, "dropout": 0.1}  # for the sample
 SHOWN = 3
@@ -103,7 +103,7 @@ def load(args: argparse.Namespace) -> dict[str, Pairs]:
     return {name: [pairs[i] for i in order[slice(*end)]] for name, end in ends.items()}
 
 
-def batches(pairs: Pairs, known: Subwords, training: bool) -> tf.data.Dataset:
+def batches(pairs: Pairs, known: Subwords, training: bool, batch: int = BATCH) -> tf.data.Dataset:
     """Batches of ((sentences, what stands before), translations, weights), of like length together.
 
     Sentences and translations end with END, and are padded with PAD, of weight 0. With `training`
@@ -127,7 +127,7 @@ def batches(pairs: Pairs, known: Subwords, training: bool) -> tf.data.Dataset:
         read, written = cut(texts[0]), cut(texts[1])
         order = np.random.permutation(size)  # of those as long, another in each epoch
         order = sorted(order, key=lambda i: (len(written[i]), len(read[i])))
-        chunks = [order[k : k + BATCH] for k in range(0, size, BATCH)]
+        chunks = [order[k : k + batch] for k in range(0, size, batch)]
         for k in np.random.permutation(len(chunks)) if training else range(len(chunks)):
             source, before, target = (
                 padded([[*first, *rows[i], *last] for i in chunks[k]])
@@ -142,7 +142,7 @@ def batches(pairs: Pairs, known: Subwords, training: bool) -> tf.data.Dataset:
     some = tf.TensorSpec([None, None], tf.int32)
     specs = (some, some), some, tf.TensorSpec([None, None], tf.float32)
     found = tf.data.Dataset.from_generator(epoch, output_signature=specs)
-    return found.apply(tf.data.experimental.assert_cardinality(-(-size // BATCH))).prefetch(8)
+    return found.apply(tf.data.experimental.assert_cardinality(-(-size // batch))).prefetch(8)
 
 
 # --- Model: an encoder, and a decoder that attends to what it has read --------------------------
@@ -248,13 +248,13 @@ def draw_attention(path: Path, write, sentences: list[str]) -> None:
 
 def main(args: argparse.Namespace) -> None:
     training.seed(args)
-    data = load(args)
-    args.epochs = args.epochs or training.enough_epochs(len(data["train"]), BATCH, 5400)
+    data, size = load(args), args.batch or BATCH
+    args.epochs = args.epochs or training.enough_epochs(len(data["train"]), size, 5400)
     training.begin(args, data)
     known = Subwords(subwords.learn([x for pair in data["train"] for x in pair], args.pieces))
     sizes = ", ".join(f"{len(pairs):,} for {name}" for name, pairs in data.items())
     print(f"Pairs of sentences: {sizes}; {len(known):,} pieces of words.")
-    train = batches(data["train"], known, training=True).take(args.steps or -1)
+    train = batches(data["train"], known, training=True, batch=size).take(args.steps or -1)
     validation = batches(data["validation"], known, training=False)
     model, translator = build(known, args.cell, **(SMALL if args.dataset == "sample" else {}))
     compile_model(model, args.epochs * len(train))

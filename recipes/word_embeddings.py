@@ -30,10 +30,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from a
 from recipes.common import command_line
 
 EPOCHS = {"imdb": 5, "sample": 10}
+BATCH = 16384  # words of the text, before the frequent ones are thinned out
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = command_line.parser("word_embeddings", __doc__, EPOCHS, cell=None, other=5)
+    parser = command_line.parser(
+        "word_embeddings", __doc__, EPOCHS, cell=None, batch=f"{BATCH} words", other=5
+    )
     add, positive = parser.add_argument, command_line.positive
     text = {"dest": "data", "metavar": "FILE", "type": command_line.file, "nargs": "+"}
     add("--text", **text, help="each line a text of its own; .gz is unpacked")
@@ -80,7 +83,6 @@ from recipes.common.vector_tables import NgramVectors, Vectors
 from recipes.common.words import clean, number
 
 RATE = 0.3  # Adagrad's, falling to 0
-BATCH = 16384  # words of the text, before the frequent ones are thinned out
 BLOCK = 32  # successive words that share their negatives
 SHARED = 64  # negatives of a block
 NEGATIVES = 5  # a pair's, which the shared ones stand for
@@ -145,7 +147,9 @@ def read_own(paths: list[Path], encoding: str | None) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices([x for text in texts for x in text.split("\n")])
 
 
-def batches(part: np.ndarray, counts: np.ndarray, window: int, shuffle: bool) -> tf.data.Dataset:
+def batches(
+    part: np.ndarray, counts: np.ndarray, window: int, shuffle: bool, batch: int = BATCH
+) -> tf.data.Dataset:
     """Batches of ((words, others), weights), a row for each block of words.
 
     words: (blocks, BLOCK), from 0 on. others: (blocks, BLOCK + 2 * window + SHARED), the
@@ -166,7 +170,7 @@ def batches(part: np.ndarray, counts: np.ndarray, window: int, shuffle: bool) ->
     columns = tf.range(BLOCK + 2 * window)
 
     def pairs(place, seed):
-        words = part[place * BATCH : (place + 1) * BATCH]
+        words = part[place * batch : (place + 1) * batch]
         text = tf.cumsum(tf.cast(words == 0, tf.int32))
         draws = tf.random.stateless_uniform(tf.shape(words), (seed, 0))
         stay = draws < tf.gather(kept, words)
@@ -191,7 +195,7 @@ def batches(part: np.ndarray, counts: np.ndarray, window: int, shuffle: bool) ->
             tf.concat([weights, against], -1),
         )
 
-    places, seeds = tf.data.Dataset.range(-(-len(part) // BATCH)), tf.data.Dataset.random(0)
+    places, seeds = tf.data.Dataset.range(-(-len(part) // batch)), tf.data.Dataset.random(0)
     if shuffle:
         places = places.shuffle(len(places))
         seeds = tf.data.Dataset.random(rerandomize_each_iteration=True)
@@ -296,8 +300,9 @@ def main(args: argparse.Namespace) -> None:
     corpus = load(args.dataset, args.seed, args.min_count, texts)
     training.begin(args, *corpus)
     print(f"{len(corpus.train):,} words, {len(corpus.words):,} different ones.")
-    train = batches(corpus.train, corpus.counts, args.window, shuffle=True).take(args.steps or -1)
-    validation = batches(corpus.validation, corpus.counts, args.window, shuffle=False)
+    size, how = args.batch or BATCH, (corpus.counts, args.window)
+    train = batches(corpus.train, *how, shuffle=True, batch=size).take(args.steps or -1)
+    validation = batches(corpus.validation, *how, shuffle=False)
     model = build(corpus.words, args.dimension, args.ngrams)
     compile_model(model, args.epochs * len(train))
     model.summary()
@@ -307,7 +312,7 @@ def main(args: argparse.Namespace) -> None:
     vectors = layer.of_all_words()
     answers = word_search.Answers(corpus.words, vectors, layer.of_ngrams())
     scores = analogy_questions.evaluate(corpus.words, vectors, questions)
-    seen = min(len(corpus.train), len(train) * BATCH) * len(trained["history"]["loss"])
+    seen = min(len(corpus.train), len(train) * size) * len(trained["history"]["loss"])
     speed = {"words_per_second": round(seen / trained["seconds"])}
     training.write_metrics(args, trained, model, **speed, vocabulary=len(corpus.words), test=scores)
     word_vectors.write(args.output / "vectors.txt", corpus.words, vectors)

@@ -15,7 +15,8 @@ SCRIPTS = sorted(p.stem for p in (REPOSITORY / "recipes").glob("*.py"))
 
 
 def parse(*argv, **options):
-    parser = command_line.parser("tried", "", {"known": 3, "sample": 1}, other=2, **options)
+    sizes = {"batch": "8 rows", "other": 2}
+    parser = command_line.parser("tried", "", {"known": 3, "sample": 1}, **sizes, **options)
     parser.add_argument("--data", type=command_line.file)
     parser.add_argument("--backwards", action="store_true")
     return command_line.parse(parser, list(map(str, argv)))

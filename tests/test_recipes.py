@@ -1,6 +1,7 @@
 """Each recipe from its command line to its SavedModel, on its built-in sample."""
 
 import argparse
+import importlib
 import itertools
 import json
 import os
@@ -21,7 +22,7 @@ from conftest import (
 )
 
 from recipes import forecasting, pos_tagging, sentiment
-from recipes.common import command_line, small_embeddings
+from recipes.common import command_line, small_embeddings, training
 from recipes.common.cells import CELLS
 from recipes.common.words import clean
 
@@ -170,6 +171,36 @@ def test_what_can_stream_is_exported_with_its_stream(recipe, flag, tmp_path):
     if recipe == "forecasting":  # a state that has seen more than a window is no worse
         one_stream = metrics["test"]["model, one stream"]["mse"]
         assert one_stream == pytest.approx(metrics["test"]["model"]["mse"], rel=0.2)
+
+
+BATCHES = {
+    "pos_tagging": 6,
+    "sentiment": 6,
+    "forecasting": 6,
+    "language_model": 6,
+    "translation": 6,
+    "speech": 6,
+    "speech --strings": 6,
+    "word_embeddings": 640,  # words, of which a row has 32 or less
+}
+
+
+@pytest.mark.parametrize("command", BATCHES)
+def test_a_batch_is_as_large_as_asked(command, monkeypatch, tmp_path):
+    class Seen(Exception):
+        pass
+
+    def fit(model, train, *_, **__):
+        raise Seen([len(tf.nest.flatten(batch)[0]) for batch in train.take(3)])
+
+    monkeypatch.setattr(training, "fit", fit)
+    recipe, *words = command.split()
+    recipe, asked = importlib.import_module(f"recipes.{recipe}"), BATCHES[command]
+    words += ["--dataset", "sample", "--batch", str(asked), "--output", str(tmp_path)]
+    with pytest.raises(Seen) as seen:
+        recipe.main(recipe.arguments(words))
+    rows = asked if asked == 6 else asked // 32
+    assert rows / 2 < max(seen.value.args[0]) <= rows
 
 
 def test_padding_counts_in_no_loss_and_no_metric():

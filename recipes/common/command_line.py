@@ -25,6 +25,7 @@ def parser(
     epochs: dict[str, int],
     cell: str | None = "lstm",
     *,
+    batch: str,
     other: int | None = None,
     any_dataset: bool = False,
 ) -> argparse.ArgumentParser:
@@ -35,6 +36,7 @@ def parser(
         description: What the recipe does, for `--help`.
         epochs: For each dataset, the first being the default, how long to train.
         cell: The default cell; None where there is no recurrent network.
+        batch: How much a step learns from by default, and of what.
         other: How long to train on other data: a file of the user's (the recipe adds the
             argument `--data`), or another dataset. None: `args.epochs` is left to the recipe.
         any_dataset: Whether `--dataset` takes other names too.
@@ -53,6 +55,8 @@ def parser(
     lengths += [f"{other or 'by their size'} on other data"] if other or any_dataset else []
     add("--epochs", type=positive, help=f"default: {', '.join(lengths)}")
     add("--steps", type=positive, help="batches an epoch, for a quick try; default: all")
+    add("--batch", type=positive, help="how much a step learns from, by all workers together; "
+        f"default: {batch}")  # fmt: skip
     add("--seed", type=seed, default=0, help="default: 0")
     add("--workers", type=positive, metavar="N", help="processes on this machine that train "
         "together; default: 1, or as many as TF_CONFIG has")  # fmt: skip

@@ -48,6 +48,7 @@ PLACES = (
 # Options that came later, and what runs did that began before.
 LATER = {
     "backwards": False,
+    "batch": None,
     "crf": False,
     "pieces": None,
     "pretrained": None,
