@@ -314,7 +314,7 @@ def main(args: argparse.Namespace) -> None:
     train = kept(train).shuffle(min(train_end, max(1, MOST_KEPT // window))).batch(size)
     train = train.take(args.steps or -1).prefetch(2)
     parts = {"validation": (train_end, validation_end), "test": (validation_end, end)}
-    later = {name: kept(part(*steps).batch(BATCH)) for name, steps in parts.items()}
+    later = {name: kept(part(*steps).batch(args.batch or BATCH)) for name, steps in parts.items()}
     levels = tuple(args.quantiles or ())
     of_kind = forecasting_stream.build if args.streaming else build
     model = of_kind(mean, std, args.lookback, args.horizon, args.cell, args.season, levels=levels)

@@ -300,13 +300,13 @@ def main(args: argparse.Namespace) -> None:
     kind, prompts = Words if by_words else Characters, args.generate or [""]
     text_scores.refuse_too_much(prompts, args.length, kind)
     text = split_texts(load_texts(args), args.seed) if by_words else split(load(args))
-    training.begin(args, *text)
     symbols, train, validation = (number_words if by_words else number_characters)(*text)
+    most = (min(len(train), len(validation)) - 1) // PIECE
+    if args.batch and args.batch > most:
+        raise SystemExit(f"--batch {args.batch}: a part of the text makes {most} streams at most.")
+    training.begin(args, *text)
     if args.backwards:
         train, validation = map(words.read_backwards, (train, validation))
-    most = (len(validation) - 1) // PIECE
-    if args.batch and args.batch > most:
-        raise SystemExit(f"--batch {args.batch}: the validation text makes {most} streams at most.")
     streams = args.batch or max(1, min(STREAMS, len(validation) // (6 * PIECE)))
     parts = 1 if args.steps else math.ceil(len(train) / (streams * PIECE * PART))
 

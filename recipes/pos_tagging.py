@@ -300,7 +300,7 @@ def main(args: argparse.Namespace) -> None:
     told = pretrained.content() if pretrained else word_vectors.content(args.embeddings)
     training.begin(args, data, tags, *told)
     train = batches(data["train"], tags, shuffle=True, batch=size).take(args.steps or -1)
-    validation = batches(data["validation"], tags, shuffle=False)
+    validation = batches(data["validation"], tags, shuffle=False, batch=size)
     if args.crf:
         train, validation = (x.map(tag_paths.whole_sentences) for x in (train, validation))
     starts = {"embeddings": args.embeddings, "pretrained": pretrained}

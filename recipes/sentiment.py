@@ -134,7 +134,7 @@ def batches(data: Reviews, shuffle: bool, batch: int = BATCH) -> tf.data.Dataset
         found = found.shuffle(len(texts))
     characters = [150, 400, 700, 900, 1200, 1600, 2200, 3000]
     lengths = tf.strings.length(texts).numpy()
-    batch = batch if shuffle else 4 * BATCH  # without gradients, larger ones are faster
+    batch = batch if shuffle else 4 * batch  # without gradients, larger ones are faster
     return batching.by_length(
         found, lambda text, _: tf.strings.length(text), lengths, characters, batch
     )
@@ -285,7 +285,7 @@ def main(args: argparse.Namespace) -> None:
     training.begin(args, data, labels, *told, *made_up)
     train = batches(together(data["train"], *made_up), shuffle=True, batch=size)
     train = train.take(args.steps or -1)
-    validation = batches(data["validation"], shuffle=False)
+    validation = batches(data["validation"], shuffle=False, batch=size)
     model = build(
         data["train"],
         args.cell,

@@ -279,12 +279,12 @@ def learn_words(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
     """(the model, its signatures)."""
     words = sorted({recording.text for recording in data["train"]})
     recordings.refuse_unheard(data, words)
-    train = batches(data["train"], words, vary=True, batch=args.batch or BATCH)
-    train = train.take(args.steps or -1)
+    size = args.batch or BATCH
+    train = batches(data["train"], words, vary=True, batch=size).take(args.steps or -1)
     model = build(data["train"], words, args.cell, args.units)
     compile_model(model, args.epochs * len(train))
     model.summary()
-    validation = batches(data["validation"], words, vary=False)
+    validation = batches(data["validation"], words, vary=False, batch=size)
     trained = training.fit(model, train, validation, args, best=("val_loss", "min"))
     read = tf.function(model, [HEARD])  # traced once for any size
     scores, _ = evaluate(read, data["validation"], words)
@@ -328,7 +328,7 @@ def learn_texts(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
     model = build_for_texts(data["train"], symbols, args.cell, args.units)
     compile_model(model, args.epochs * len(train))
     model.summary()
-    validation = text_batches(held_out, symbols, vary=False)
+    validation = text_batches(held_out, symbols, vary=False, batch=size)
     trained = training.fit(model, train, validation, args, best=("val_loss", "min"))
     read = tf.function(model, [HEARD])  # traced once for any size
     scores = evaluate_texts(read, held_out, symbols)

@@ -255,7 +255,7 @@ def main(args: argparse.Namespace) -> None:
     sizes = ", ".join(f"{len(pairs):,} for {name}" for name, pairs in data.items())
     print(f"Pairs of sentences: {sizes}; {len(known):,} pieces of words.")
     train = batches(data["train"], known, training=True, batch=size).take(args.steps or -1)
-    validation = batches(data["validation"], known, training=False)
+    validation = batches(data["validation"], known, training=False, batch=size)
     model, translator = build(known, args.cell, **(SMALL if args.dataset == "sample" else {}))
     compile_model(model, args.epochs * len(train))
     model.summary()

@@ -31,6 +31,7 @@ from recipes.common import command_line
 
 EPOCHS = {"imdb": 5, "sample": 10}
 BATCH = 16384  # words of the text, before the frequent ones are thinned out
+FEWEST = 1024
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -54,6 +55,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     args = command_line.parse(parser, argv)
     if args.data and args.dataset != "data":
         parser.error("--text and --dataset exclude each other")
+    if args.batch and args.batch < FEWEST:
+        parser.error(f"--batch: {FEWEST} or more, for neighbours are found within a batch")
     return args
 
 
@@ -302,7 +305,7 @@ def main(args: argparse.Namespace) -> None:
     print(f"{len(corpus.train):,} words, {len(corpus.words):,} different ones.")
     size, how = args.batch or BATCH, (corpus.counts, args.window)
     train = batches(corpus.train, *how, shuffle=True, batch=size).take(args.steps or -1)
-    validation = batches(corpus.validation, *how, shuffle=False)
+    validation = batches(corpus.validation, *how, shuffle=False, batch=size)
     model = build(corpus.words, args.dimension, args.ngrams)
     compile_model(model, args.epochs * len(train))
     model.summary()

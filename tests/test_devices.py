@@ -227,17 +227,10 @@ def test_both_functions_are_there_and_the_portable_one_is_called(exported):
     graph = saved_model(exported[0]).meta_graphs[0].graph_def
     pairs = by_device(graph.library)
     assert len(pairs) >= 4 and all(set(pair) == {"CPU", "GPU"} for pair in pairs.values())
-    assert len(calls(graph, {pair["CPU"] for pair in pairs.values()})) >= 4
-    assert not calls(graph, {pair["GPU"] for pair in pairs.values()})
-
-    def stay_operations(kind):
-        names = {pair[kind] for pair in pairs.values()}
-        functions = [f for f in graph.library.function if f.signature.name in names]
-        branches = [n for f in functions for n in f.node_def if n.op in ("If", "StatelessIf")]
-        return {not n.attr["_lower_using_switch_merge"].b for n in branches}
-
-    assert stay_operations("GPU") == {False}
-    assert stay_operations("CPU") == {True, False}  # of two directions side by side, none
+    called = calls(graph, {pair["CPU"] for pair in pairs.values()})
+    configs = [tf.compat.v1.ConfigProto.FromString(n.attr["config_proto"].s) for n in called]
+    assert len(called) >= 4 and not calls(graph, {pair["GPU"] for pair in pairs.values()})
+    assert all(c.graph_options.rewrite_options.disable_meta_optimizer for c in configs)
     cudnn_nodes = [n for f in graph.library.function for n in f.node_def if n.op == "CudnnRNNV3"]
     modes = {n.attr["rnn_mode"].s or b"lstm" for n in cudnn_nodes}  # the default is left out
     assert modes == {b"lstm", b"gru", b"rnn_tanh"}

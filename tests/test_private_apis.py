@@ -48,16 +48,20 @@ def test_a_converter_of_lites_has_loops_write_in_place():
     private_apis.write_in_place(tf.lite.TFLiteConverter.from_concrete_functions([f], tf.Module()))
 
 
-def test_a_condition_can_stay_an_operation():
-    def chosen(x):
-        found = tf.cond(x > 0, lambda: (x, 2 * x), lambda: (-x, x))
-        private_apis.leave_as_operation(found)
+def test_a_called_function_can_be_left_as_it_is():
+    called = tf.function(lambda x: (x, 2 * x))
+
+    def calling(x):
+        found = called(x)
+        private_apis.leave_as_it_is(found)
         return found
 
-    f = tf.function(chosen, [tf.TensorSpec([])]).get_concrete_function()
-    (operation,) = [x for x in f.graph.get_operations() if x.type in ("If", "StatelessIf")]
-    assert not operation.get_attr("_lower_using_switch_merge")
-    assert [float(y) for x in (3.0, -3.0) for y in f(tf.constant(x))] == [3, 6, 3, -3]
+    f = tf.function(calling, [tf.TensorSpec([])]).get_concrete_function()
+    (call,) = [x for x in f.graph.get_operations() if x.type.endswith("PartitionedCall")]
+    config = tf.compat.v1.ConfigProto.FromString(call.get_attr("config_proto"))
+    assert config.graph_options.rewrite_options.disable_meta_optimizer
+    assert [float(y) for y in f(tf.constant(3.0))] == [3, 6]
+    assert not tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer")
 
 
 def test_layers_learn_from_the_calls_around_them_in_any_thread():

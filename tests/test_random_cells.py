@@ -47,7 +47,7 @@ def test_a_cell_drawn_at_random(seed):
     cell.build((None, None, features))
     cell.set_weights([0.5 * rng.normal(size=w.shape) for w in cell.get_weights()])
     batch = int(rng.choice([1, 2, rows.FEW, rows.FEW + 1]))
-    time = int(rng.choice([1, 3, loop.BLOCK + 1]))
+    time = int(rng.choice([1, 3, loop.BLOCK + 1, loop.BLOCK + 2, 2 * loop.BLOCK]))
     given = {
         "x": tf.constant(rng.normal(size=(batch, time, features))),
         "states": [tf.constant(rng.normal(size=(batch, size))) for size in drawn.state_size],

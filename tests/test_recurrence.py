@@ -599,10 +599,52 @@ def test_asked_to_compile_within_what_is_compiled(length):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+class Placed(layers.SimpleRNNCell):
+    """Reads a vector for each of so many steps, by a state that counts them."""
+
+    def __init__(self, units, steps, **kwargs):
+        super().__init__(units, **kwargs)
+        self.steps, self.state_size = steps, [units, 1]
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.places = self.add_weight((self.steps, self.units), "normal", name="places")
+
+    def update(self, x, states, dot):
+        h, t = states
+        place = keras.ops.take(self.places, keras.ops.cast(t[:, 0], "int32"), axis=0)
+        return self.activation(x + place + dot(h, self.recurrent_kernel)), t + 1
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("steps", range(1, loop.BLOCK + 3))
+def test_no_step_is_run_from_where_the_sequence_never_was(steps, known):
+    layer = layers.RNN(Placed(UNITS, steps), return_sequences=True, return_state=True)
+    x = tf.constant(np.random.default_rng(steps).normal(size=(3, steps, FEATURES)), tf.float32)
+    mask = np.arange(steps) < [[steps], [1], [0]]
+    layer(x)
+    specs = tf.TensorSpec((None, steps if known else None, FEATURES)), tf.TensorSpec(None, tf.bool)
+    masked = tf.function(lambda x, mask: layer(x, mask=mask), input_signature=specs)
+    plain = tf.function(layer, input_signature=specs[:1])
+    for found, stepwise in ((plain(x), layer(x)), (masked(x, mask), layer(x, mask=mask))):
+        for ours, truth in zip(found, stepwise, strict=True):
+            np.testing.assert_allclose(ours, truth, rtol=1e-5, atol=1e-6)
+
+
+def test_what_reads_no_input():
+    """It moves by itself."""
+    layer = layers.PeepholeLSTM(UNITS, return_sequences=True)
+    x = tf.zeros((2, 2 * loop.BLOCK + 1, 0))
+    states = [tf.ones((2, UNITS))] * 2
+    expected = layer(x, initial_state=states)
+    np.testing.assert_allclose(tf.function(layer)(x, initial_state=states), expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("zero_output", [False, True])
 @pytest.mark.parametrize("return_sequences", [False, True])
-def test_no_steps_and_a_mask(return_sequences, zero_output):
-    layer = layers.LSTM(UNITS, return_sequences=return_sequences, zero_output_for_mask=zero_output)
+@pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU])  # in one operation, and in blocks
+def test_no_steps_and_a_mask(kind, return_sequences, zero_output):
+    layer = kind(UNITS, return_sequences=return_sequences, zero_output_for_mask=zero_output)
     layer.build((None, None, FEATURES))
     signature = [tf.TensorSpec((None, None, FEATURES)), tf.TensorSpec((None, None), tf.bool)]
     call = tf.function(lambda x, mask: layer(x, mask=mask), input_signature=signature)

@@ -17,7 +17,7 @@ A graph that is traced for a place other than TensorFlow has that place's (elsew
 
 Where rows are on their own (rowwise.py), larger batches are cut in two, which run side by
 side (rows.py), unless two directions do, or a server's requests (gradients.py). What only a run
-can tell, such as how many rows there are, is decided then (branches.py). In training by
+can tell, such as how many rows there are, is decided then. In training by
 XLA, without a GPU, products with large matrices are turned (../matmul.py).
 
 Masks: a masked step leaves the states as they were. Its output repeats the one before
@@ -28,7 +28,7 @@ outputs are put right after the loop, which itself only guards the states.
 import tensorflow as tf
 
 from layers.cell import Cell
-from layers.recurrence import branches, loop, plans
+from layers.recurrence import loop, plans
 from layers.recurrence.given import Given
 from layers.recurrence.plans import IMPLEMENTATIONS, Call
 
@@ -97,7 +97,7 @@ def _masked(outputs, mask, zero_output_for_mask, may_skip):
 
     def zeros_unless(counts):
         x = tf.reshape(outputs, [-1, outputs.shape[-1]])
-        x = loop.by_rows(tf.reshape(counts, [-1]), x, tf.zeros_like(x))
+        x = loop.select(tf.reshape(counts, [-1]), x, tf.zeros_like(x))
         return tf.reshape(x, tf.shape(outputs))
 
     if zero_output_for_mask:
@@ -112,4 +112,4 @@ def _masked(outputs, mask, zero_output_for_mask, may_skip):
     if not may_skip:
         return zeros_before_the_first()
     every = tf.reduce_all(mask[:1])
-    return branches.cond(every, lambda: outputs, zeros_before_the_first)
+    return tf.cond(every, lambda: outputs, zeros_before_the_first)

@@ -10,14 +10,13 @@ cuDNN takes masks that keep the front of a row. Here any mask will do: as in `fu
 steps that count are moved to the front, and what came out is put back where they were.
 """
 
-import contextlib
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import tensorflow as tf
 
+from layers import private_apis
 from layers.cell import Cell
-from layers.recurrence import branches, rows
 from layers.recurrence.fused import at_steps, in_front
 
 
@@ -35,24 +34,11 @@ def on_any_device(portable: Callable, on_cudnn: Callable) -> Callable:
             return tf.function(function, autograph=False, experimental_attributes=attributes)
 
         implementation(on_cudnn, "GPU").get_concrete_function(*arguments).add_to_graph()
-        alone = branches.made_ready_when_taken if rows.may_cut() else contextlib.nullcontext
-        with alone(), optimized_once():
-            return implementation(portable, "CPU")(*arguments)
+        found = implementation(portable, "CPU")(*arguments)
+        private_apis.leave_as_it_is(found)
+        return found
 
     return execute
-
-
-@contextlib.contextmanager
-def optimized_once() -> Iterator[None]:
-    """Inside, a function that is called is optimized with the graph around, and not once more
-    when it is first called: the first answer takes a fifth less."""
-    name, options = "disable_meta_optimizer", tf.config.optimizer
-    before = options.get_experimental_options().get(name, False)
-    options.set_experimental_options({name: True})
-    try:
-        yield
-    finally:
-        options.set_experimental_options({name: before})
 
 
 def recurrence(cell: Cell, return_sequences: bool, training: bool = False) -> Callable:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from layers.cell import Cell
-from layers.recurrence import branches
 
 FEW = 8  # rows; the matrix products of more are faster one by one
 
@@ -42,9 +41,7 @@ def for_few_rows(fused: Callable, looped: Callable) -> Callable:
 
     def execute(weights, given):
         rows = tf.shape(given.inputs)[0]
-        return branches.cond(
-            rows < FEW, lambda: fused(weights, given), lambda: looped(weights, given)
-        )
+        return tf.cond(rows < FEW, lambda: fused(weights, given), lambda: looped(weights, given))
 
     return execute
 

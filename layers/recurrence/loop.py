@@ -96,8 +96,8 @@ def recurrence(
         return (outputs[0].stack()[1:] if return_sequences else states[0]), states
 
     def in_blocks(given, dot):
-        """Blocks of steps. The last goes on past the end with copies of the last step: one loop
-        does for any length, which is sooner loaded than a second one for what is left."""
+        """Blocks of steps. The last goes on past the end with the last step once more, from the
+        same states: one loop for any length is sooner loaded than a second for what is left."""
         states, inputs, mask = list(given.states), given.inputs, given.mask
         known, features = inputs.shape[0], inputs.shape[2]
         length, rows, _ = tf.unstack(tf.shape(inputs))
@@ -105,7 +105,7 @@ def recurrence(
         if not fits:
             inputs = tf.concat([inputs, *[inputs[-1:]] * (block - 1)], 0)
             mask = None if mask is None else tf.concat([mask, *[mask[-1:]] * (block - 1)], 0)
-        inputs = tf.reshape(inputs, [-1, features])  # a block is a slice of it
+        inputs = tf.reshape(inputs, [tf.shape(inputs)[0] * rows, features])  # a block is a slice
         size = tf.stack([block * rows, features])
 
         drops = given.drops[0]
@@ -123,21 +123,21 @@ def recurrence(
         outputs = [outputs.write(0, none)] if return_sequences else []
 
         def body(k, outputs, states):
-            made, step = [], k * block
+            heads, step = [], k * block
+            goes_on = tf.unstack(step + tf.range(1, block) < length)
             x = tf.slice(inputs, [step * rows, 0], size)
             x.set_shape((None, features))
             if project:
                 x = cell.project(x, input_masks, training)
-            for x_t, mask_t in zip(tf.split(x, block), masks(step)):
+            new = states
+            for i, (x_t, mask_t) in enumerate(zip(tf.split(x, block), masks(step))):
+                maybe_past = i > 0 and not fits
+                pairs = zip(new, states)
+                states = [select(goes_on[i - 1], *pair) for pair in pairs] if maybe_past else new
                 of_step = given._replace(states=states, mask=mask_t)
-                states = masked_update(cell, x_t, of_step, dot)
-                made.append(states)
-            k, heads = k + 1, tf.stack([head for head, *_ in made])
-            if not fits:
-                last = tf.minimum(length - step, block) - 1
-                others = [tf.stack(of_steps) for of_steps in list(zip(*made))[1:]]
-                states = [tf.gather(of_steps, last) for of_steps in (heads, *others)]
-            return k, [array.write(k, heads) for array in outputs], states
+                new = masked_update(cell, x_t, of_step, dot)
+                heads.append(new[0])
+            return k + 1, [array.write(k + 1, tf.stack(heads)) for array in outputs], new
 
         _, outputs, states = tf.while_loop(lambda k, *_: k < passes, body, (0, outputs, states))
         if not return_sequences:
@@ -153,15 +153,15 @@ def masked_update(cell: Cell, x: tf.Tensor, given: Given, dot: Callable) -> list
     states, mask = given.states, given.mask
     new = cell.new_states(x, states, dot, given.constants)
     if mask is not None:
-        new = [by_rows(mask, n, old) for n, old in zip(new, states)]
+        new = [select(mask, n, old) for n, old in zip(new, states)]
     for n, old in zip(new, states):
         n.set_shape(old.shape)  # a loop's states keep their shapes
     return new
 
 
-def by_rows(mask: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """Rows of `a` where the mask, (batch,), is true, else of `b`; `tf.where` is slower."""
-    return tf.raw_ops.Select(condition=mask, x=a, y=b)
+def select(condition: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """`a` or `b`, or rows of theirs by a mask, (batch,). `tf.where` is slower."""
+    return tf.raw_ops.Select(condition=condition, x=a, y=b)
 
 
 def differentiable(execute: Callable, looped: Callable) -> Callable:

@@ -165,9 +165,8 @@ def _loop(call):
         what = "step by step, since it is called eagerly"
         return (lambda batch_first: batch_first(execute, not call.training)), what, True
     step, may_skip = call.step, not (call.training or call.in_xla)
-    # What is told of outside a step is told once for each: no step may be run past the end.
-    by_steps = call.unroll or step.assigned or step.outside or not step.projects
-    if call.training or by_steps:
+    # A block may run a step more often than once.
+    if call.training or call.unroll or step.acts or not step.projects:
         execute = loop.recurrence(*how, unroll=call.unroll, assigned=step.assigned)
         what = "every step in the graph" if call.unroll else "a loop, a step at a time"
         what += f" ({step.outside})" if step.outside else ""
@@ -185,7 +184,8 @@ def _loop(call):
             execute = rows.in_halves(tf.function(execute, autograph=False))
         return execute
 
-    return run, what + _rows(call), call.in_xla
+    # With something from outside, it is the only one that is whole.
+    return run, what + _rows(call), bool(step.outside or call.in_xla)
 
 
 def _with_plain_gradient(call, run):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from layers import matmul, private_apis
-from layers.recurrence import branches, derived, loop, parts, rows
+from layers.recurrence import derived, loop, parts, rows
 from layers.recurrence.given import Given
 from layers.recurrence.step import Step
 
@@ -124,7 +124,7 @@ def _by_rows(program, turned=None):
     def either(weights, given, *others):
         few = tf.shape(given.inputs)[1] <= matmul.FEW
         arguments = weights, given, *others
-        return branches.cond(few, lambda: turned(*arguments), lambda: program(*arguments))
+        return tf.cond(few, lambda: turned(*arguments), lambda: program(*arguments))
 
     return either
 

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from layers.recurrence import branches
-
 FEW = 16  # rows; fewer are faster in one loop
 _whole = contextvars.ContextVar("whole", default=False)
 
@@ -48,7 +46,7 @@ def in_halves(execute: Callable, always: bool = False) -> Callable:
             return execute(weights, given)
 
         if rows is None and not always:
-            return branches.cond(tf.shape(given.inputs)[0] >= FEW, halves, whole)
+            return tf.cond(tf.shape(given.inputs)[0] >= FEW, halves, whole)
         return halves() if rows is None or rows >= FEW else whole()
 
     return cut_or_whole

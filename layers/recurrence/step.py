@@ -44,6 +44,7 @@ class Step:
         assigned: The places, in the list of weights, of those that a step assigns.
         outside: Why an update depends on something other than its arguments, and so cannot
             be run again in the backward pass; or None.
+        acts: Whether an update does more than compute: assigns, prints.
         random_projection: The same of `project`, which is then run once, for all steps.
         dependent: Why the rows of a batch may depend on each other in `update`; or None.
         dependent_projection: The same of `project`.
@@ -139,6 +140,7 @@ class Step:
             self.outside = _outside(graph)
             if scope.assigned and not self.outside:
                 self.outside = f"it assigns {scope.assigned[0].path}"
+        self.acts = bool(scope.assigned) or _acts(graph)
         of_rows = [x, *(t for t in tf.nest.flatten(given[1:]) if t is not None)]
         self.dependent = _drawn_for_all(graph) or rowwise.fault(graph, of_rows)
         if self.assigned:
@@ -396,6 +398,13 @@ def _outside(graph):
     for op in stateful:
         return f"it does more than compute: {op.type} ({op.name})"
     return None
+
+
+def _acts(graph):
+    """Whether something is other than before when it has run. (Drawing numbers does not count.)"""
+    harmless = (*DRAWS, "ReadVariable", "ResourceGather")
+    stateful = [op.type for op in graph.get_operations() if op.op_def.is_stateful]
+    return any(not any(word in type_ for word in harmless) for type_ in stateful)
 
 
 def _draws(graph):
