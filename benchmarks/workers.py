@@ -4,9 +4,9 @@
     python benchmarks/workers.py pos_tagging --steps 40 --batch 256
     python benchmarks/workers.py --predict        # on paper, to 64 workers, from what was measured
 
-Each recipe trains two epochs, by turns alone and with two workers, every process held to a core
-(taskset). The second epoch counts, that compiles nothing; its validation is part of it. Once it is
-kept, the run is ended.
+Each recipe trains some epochs, by turns alone and with two workers, every process held to a core
+(taskset). The median of all but the first two counts, for those compile (and later ones a little,
+where rows come in new numbers); validation is part of each. Once the last is kept, the run ends.
 
 On paper, N workers take per step, of gradients of G bytes, on a network of B bytes a second and
 a delay of L:
@@ -40,15 +40,18 @@ DELAY = 50e-6  # seconds, from one machine to the next
 NETWORKS = {"10 Gbit/s": 10e9 / 8, "100 Gbit/s": 100e9 / 8}
 
 
-def seconds(recipe: str, workers: int, sizes: list[str], folder: Path) -> tuple[float, int]:
-    """(of the second epoch, the model's parameters)."""
+def seconds(
+    recipe: str, workers: int, epochs: int, sizes: list[str], folder: Path
+) -> tuple[float, int]:
+    """(of an epoch, the model's parameters)."""
     output = folder / f"{recipe}-{workers}"
     cores = sorted(os.sched_getaffinity(0))[:workers]
     if len(cores) < workers:
         raise SystemExit(f"{workers} cores are needed, for a worker each.")
     command = ["taskset", "-c", ",".join(map(str, cores)), sys.executable]
-    command += [str(REPOSITORY / "recipes" / f"{recipe}.py"), "--epochs", "2", "--restart"]
-    command += [*sizes, "--output", str(output), "--workers", str(workers)]
+    command += [str(REPOSITORY / "recipes" / f"{recipe}.py"), "--restart"]
+    command += ["--epochs", str(epochs), *sizes]
+    command += ["--output", str(output), "--workers", str(workers)]
     one = {name: "1" for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")}
     history, log = output / "checkpoints/history.json", folder / f"{output.name}.log"
     history.unlink(missing_ok=True)
@@ -57,7 +60,7 @@ def seconds(recipe: str, workers: int, sizes: list[str], folder: Path) -> tuple[
             command, stdout=out, start_new_session=True, env={**os.environ, **one}
         )
         try:
-            while not (epochs := kept(history))[1:]:
+            while len(done := kept(history)) < epochs:
                 if run.poll() is not None:
                     raise SystemExit(f"{recipe}.py ended early:\n{log.read_text()[-2000:]}")
                 time.sleep(1)
@@ -66,20 +69,21 @@ def seconds(recipe: str, workers: int, sizes: list[str], folder: Path) -> tuple[
                 os.killpg(run.pid, signal.SIGKILL)
             run.wait()
     (parameters,) = re.findall(r"Trainable params:.*?([\d,]{3,})", log.read_text())[:1]
-    return epochs[1]["seconds"], int(parameters.replace(",", ""))
+    taken = statistics.median(epoch["seconds"] for epoch in done[2:])
+    return taken, int(parameters.replace(",", ""))
 
 
 def kept(history: Path) -> list[dict]:
     return json.loads(history.read_text())["epochs"] if history.exists() else []
 
 
-def measure(recipe: str, steps: int, batch: int | None, rounds: int) -> dict:
-    found, sizes = {1: [], 2: []}, ["--steps", str(steps)]
-    sizes += ["--batch", str(batch)] if batch else []
+def measure(recipe: str, args: argparse.Namespace) -> dict:
+    found, steps, sizes = {1: [], 2: []}, args.steps, ["--steps", str(args.steps)]
+    sizes += ["--batch", str(args.batch)] if args.batch else []
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(rounds):
+        for _ in range(args.rounds):
             for workers, times in found.items():
-                taken, parameters = seconds(recipe, workers, sizes, Path(folder))
+                taken, parameters = seconds(recipe, workers, args.epochs, sizes, Path(folder))
                 times.append(taken)
                 print(f"{recipe}, {workers}: {taken:.1f} s for {steps} steps", flush=True)
     one, two = (statistics.median(times) / steps for times in found.values())
@@ -103,15 +107,18 @@ def main() -> None:
     )
     parser.add_argument("recipes", nargs="*", metavar="RECIPE", help=f"default: {RECIPES}")
     parser.add_argument("--steps", type=int, default=100, help="of an epoch; default: 100")
+    parser.add_argument("--epochs", type=int, default=5, help="3 or more; default: 5")
     parser.add_argument("--batch", type=int, help="default: the recipe's")
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
     parser.add_argument("--predict", action="store_true", help="measure nothing anew")
     args = parser.parse_args()
+    if args.epochs < 3:
+        parser.error("--epochs: 3 or more, for the first two compile")
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if not args.predict:
         for recipe in args.recipes or RECIPES:
             name = f"{recipe} --batch {args.batch}" if args.batch else recipe
-            results[name] = measure(recipe, args.steps, args.batch, args.rounds)
+            results[name] = measure(recipe, args)
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     for recipe, found in results.items():
         print(f"\n{recipe}: {found['one']:.3f} s a step alone, {found['two']:.3f} s by two, "

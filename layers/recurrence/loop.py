@@ -131,9 +131,10 @@ def recurrence(
                 x = cell.project(x, input_masks, training)
             new = states
             for i, (x_t, mask_t) in enumerate(zip(tf.split(x, block), masks(step))):
-                maybe_past = i > 0 and not fits
-                pairs = zip(new, states)
-                states = [select(goes_on[i - 1], *pair) for pair in pairs] if maybe_past else new
+                if i == 0 or fits:
+                    states = new
+                else:
+                    states = [select(goes_on[i - 1], n, s) for n, s in zip(new, states)]
                 of_step = given._replace(states=states, mask=mask_t)
                 new = masked_update(cell, x_t, of_step, dot)
                 heads.append(new[0])

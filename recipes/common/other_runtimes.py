@@ -2,13 +2,14 @@
 
 Neither has strings. So what makes numbers of text is written beside the model, `about.json`, and
 `serving/onnx_query.py` does it. Each model is written twice, as it is and with weights of 8 bits,
-and both are measured as the recipe measures its own. What makes a task's `Numeric` stands where
-its export does.
+and both are measured as the recipe measures its own, and how long that takes. What makes a task's
+`Numeric` stands where its export does.
 """
 
 import argparse
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -79,13 +80,14 @@ def write(
             paths = made.paths(folder, ending).values()
             if not all(path.exists() for path in paths):
                 continue
-            scores = score(made.as_model(READERS[place](made, folder, ending)))
-            scores = {name: float(scores[name]) for name in SCORES if scores.get(name) is not None}
+            model, begun = made.as_model(READERS[place](made, folder, ending)), time.perf_counter()
+            scores, seconds = score(model), time.perf_counter() - begun
             size = sum(path.stat().st_size for path in paths)
-            found[f"{place}/{' + '.join(x.name for x in paths)}"] = {"bytes": size, **scores}
-    for name, scores in found.items():
-        each = [f"{what} {x:.4f}" for what, x in scores.items() if what != "bytes"]
-        print(f"  {name:24} {scores['bytes'] / 1e6:7.2f} MB  {'  '.join(each)}")
+            known = {"megabytes": size / 1e6, "seconds": seconds}
+            scores = {name: float(scores[name]) for name in SCORES if scores.get(name) is not None}
+            found[f"{place}/{' + '.join(x.name for x in paths)}"] = known | scores
+    for name, row in found.items():
+        print(f"  {name:24}", "  ".join(f"{what} {x:.4g}" for what, x in row.items()))
     files.write_json(args.output / "other_runtimes.json", found)
 
 
