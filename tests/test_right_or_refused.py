@@ -146,6 +146,11 @@ def normalized(x, h, W, dot):
     return a / tf.norm(a, axis=-1, keepdims=True)
 
 
+def heads_in_the_rows(x, h, W, dot):
+    halves = dot(tf.reshape(h, (-1, UNITS // 2)), W[: UNITS // 2, : UNITS // 2])
+    return tf.tanh(x + dot(h, W) + tf.reshape(halves, (-1, UNITS)))
+
+
 STEPS = {
     "dot of what carries no gradient": lambda x, h, W, dot: (
         tf.tanh(x) * tf.sigmoid(dot(tf.stop_gradient(h), W))
@@ -161,6 +166,10 @@ STEPS = {
     "two sums": lambda x, h, W, dot: tf.tanh(x + dot(h, W) + dot(tf.sin(h), W)),
     "a product of a product": lambda x, h, W, dot: tf.tanh(x + dot(tf.sin(dot(h, W)), W)),
     "a kernel made of the weight": lambda x, h, W, dot: tf.tanh(x + dot(h, tf.tanh(W))),
+    "heads in the rows": heads_in_the_rows,
+    "a product of no rows of the batch": lambda x, h, W, dot: tf.tanh(
+        x + dot(tf.sin(h), W) * tf.reduce_sum(dot(tf.eye(UNITS, dtype=x.dtype), W))
+    ),
     "tf.matmul": lambda x, h, W, dot: tf.tanh(x + tf.matmul(h, W)),
     "a norm": normalized,
     "dot in a condition": in_a_condition,

@@ -21,6 +21,7 @@ from layers.recurrence.given import Given
 from layers.recurrence.loop import masked_update
 from layers.recurrence.vjp import vjp
 
+ROWS = 1009  # to tell a batch's rows from others, when nothing is computed
 DRAWS = "Random", "Multinomial", "TruncatedNormal", "RngBit"  # in the names of operations
 
 
@@ -39,7 +40,7 @@ class Step:
     """One step of a cell, traced, and its vector-Jacobian product.
 
     Attributes:
-        products: A `Product` for each call of `dot` with a matrix of rows.
+        products: A `Product` for each call of `dot` with (batch, columns).
         x_size: How many columns `project` makes.
         assigned: The places, in the list of weights, of those that a step assigns.
         outside: Why an update depends on something other than its arguments, and so cannot
@@ -89,31 +90,33 @@ class Step:
         )
         self.x_size = x.shape[-1]
 
-        graph, calls, astray = private_apis.new_graph("update"), [], []
+        graph, called = private_apis.new_graph("update"), []
         self._x = tf.TensorSpec((given.inputs.shape[0], self.x_size), x.dtype)
         with graph.as_default(), _nothing_assigned():
             weights, x, given = _placeholders((self._weights, self._x, given))
-            multiply, multiplied = cell.dot(given.drops[1]), []
+            multiply = cell.dot(given.drops[1])
 
             def dot(a, kernel, gates=None):
                 p = multiply(a, kernel, gates)
-                multiplied.append(kernel)
-                if _whole(a):
-                    return p
                 here = tf.compat.v1.get_default_graph() is graph
-                (calls if here else astray).append((a, kernel, gates, p))
+                called.append((here, a, kernel, gates, p))
                 return p
 
             with self.within(weights) as scope:
                 new = cell.new_states(x, given.states, dot, given.constants)
             new = [tf.identity(n) for n in new]
         recurrent = getattr(cell, "recurrent_kernel", None)
-        if given.drops[1] and not any(k is recurrent for k in multiplied):
+        if given.drops[1] and not any(kernel is recurrent for _, _, kernel, *_ in called):
             raise ValueError(
                 f"`{type(cell).__name__}` has `recurrent_dropout`, and `update` multiplies by no "
                 "`self.recurrent_kernel` with `dot`, which is what applies it: write "
                 f"`dot(h, self.recurrent_kernel)`, or leave `recurrent_dropout` at 0. {CONTRACT}"
             )
+        self._left_alone = self._of_other_rows([a for _, a, *_ in called], given.states)
+        counted = [call for call, alone in zip(called, self._left_alone) if not alone]
+        calls, astray = (
+            [call for here, *call in counted if here is there] for there in (True, False)
+        )
         added = _added(x, [p for *_, p in calls])
         self.products = []
         for (a, kernel, gates, p), is_added in zip(calls, added):
@@ -154,6 +157,30 @@ class Step:
         }
         written = [g.SerializeToString(deterministic=True) for g in written]
         self.key = (self.training, *written, tuple(self.products), tuple(n.name for n in new))
+
+    def _of_other_rows(self, operands, states) -> list[bool]:
+        """Of each call of `dot`, whether its operand is no (batch, columns). Such a product is left
+        as it is, and so is its gradient."""
+        left = [a.shape.rank != 2 for a in operands]
+        if all(alone or _place(a, states) is not None for alone, a in zip(left, operands)):
+            return left
+        rows, shapes = self._given.inputs.shape[0] or ROWS, []
+
+        def dot(a, kernel, gates=None):
+            shapes.append(a.shape)
+            return multiply(a, kernel, gates)
+
+        x = tf.TensorSpec((rows, self.x_size), self._x.dtype)
+        try:
+            with private_apis.new_graph("rows").as_default(), _nothing_assigned():
+                some = (self._weights, x, _one_step(self._given, rows))
+                weights, x, given = _placeholders(some)
+                multiply = self.cell.dot(given.drops[1])
+                with self.within(weights):
+                    self.cell.new_states(x, given.states, dot, given.constants)
+        except Exception:  # it takes another number of rows only
+            return left
+        return [shape.rank != 2 or shape[0] != rows for shape in shapes]
 
     def _learns_masks(self, given: Given) -> bool:
         """Whether a gradient goes through the dropout masks, which a cell may make itself."""
@@ -245,11 +272,11 @@ class Step:
 
     def forward(self, x, weights, given: Given):
         """Returns: (the new states, what `dot` returned each time)."""
-        multiply, kept = self.cell.dot(given.drops[1]), []
+        multiply, kept, left_alone = self.cell.dot(given.drops[1]), [], iter(self._left_alone)
 
         def dot(a, kernel, gates=None):
             product = multiply(a, kernel, gates)
-            if not _whole(a):
+            if not next(left_alone):
                 kept.append(product)
             return product
 
@@ -264,12 +291,13 @@ class Step:
                 but `dot`.
             kept: What `forward` returned as such.
         """
-        multiply, operands, left = self.cell.dot(given.drops[1]), [], None
+        multiply, operands = self.cell.dot(given.drops[1]), []
+        left = left_alone = None
 
         # The product is an argument of its own: so its gradient is found also where what was
         # multiplied has none. (A weight's is left for later.)
         def dot(a, kernel, gates=None):
-            if _whole(a):
+            if next(left_alone):
                 return multiply(a, kernel, gates)
             operands.append(a)
             known, product = next(left)
@@ -292,8 +320,8 @@ class Step:
         arguments = x, states, [weights[k] for k in direct], constants, list(kept)
 
         def step(x, states, of_direct, constants, kept):
-            nonlocal left
-            left = zip(self.products, kept)
+            nonlocal left, left_alone
+            left, left_alone = zip(self.products, kept), iter(self._left_alone)
             own = dict(zip(direct, of_direct))
             with self.within([own.get(k, w) for k, w in enumerate(weights)]):
                 of_step = given.replaced(None, states, constants)
@@ -445,11 +473,6 @@ def _added(x, products):
             return added
         added[place] = True
         total = sum_.outputs[0]
-
-
-def _whole(a):
-    """Whether a product is left as it is: of a tensor that is not (batch, columns)."""
-    return a.shape.rank != 2
 
 
 def _place(x, among):
