@@ -1,7 +1,7 @@
 """What several workers gain: one core against two workers of a core each, at the same batch.
 
     python benchmarks/workers.py                  # sentiment, pos_tagging, language_model
-    python benchmarks/workers.py pos_tagging --steps 40 --batch 256
+    python benchmarks/workers.py pos_tagging --steps 40 --batch 128
     python benchmarks/workers.py --predict        # on paper, to 64 workers, from what was measured
 
 Each recipe trains some epochs, by turns alone and with two workers, every process held to a core

@@ -111,7 +111,7 @@ def made_of(tensors: list) -> list:
     return list(found.values())
 
 
-def leave_as_it_is(outputs) -> None:
+def leave_unoptimized(outputs) -> None:
     """Has a called function, of which these are the outputs, not optimized when it is first called.
 
     That is a fourth of an export's first answer, and the answers after it come no sooner. There is
@@ -123,7 +123,9 @@ def leave_as_it_is(outputs) -> None:
         while operation.type == "Identity":
             operation = operation.inputs[0].op
         operations.add(operation)
-    (call,) = operations
+    (call, *others) = operations
+    if others or "config_proto" not in call.node_def.attr:  # functions run eagerly: none is called
+        return
     config = tf.compat.v1.ConfigProto.FromString(call.get_attr("config_proto"))
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     value = attr_value_pb2.AttrValue(s=config.SerializeToString())

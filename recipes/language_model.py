@@ -303,8 +303,8 @@ def main(args: argparse.Namespace) -> None:
     symbols, train, validation = (number_words if by_words else number_characters)(*text)
     most = (min(len(train), len(validation)) - 1) // PIECE
     if args.batch and args.batch > most:
-        raise SystemExit(f"--batch {args.batch}: a part of the text makes {most} streams at most.")
-    training.begin(args, *text)
+        raise SystemExit(f"--batch {args.batch}: the validation text makes {most} streams at most.")
+    training.begin(args, *text)  # which may delete an earlier run: so not before
     if args.backwards:
         train, validation = map(words.read_backwards, (train, validation))
     streams = args.batch or max(1, min(STREAMS, len(validation) // (6 * PIECE)))

@@ -31,7 +31,7 @@ from recipes.common import command_line
 
 EPOCHS = {"imdb": 5, "sample": 10}
 BATCH = 16384  # words of the text, before the frequent ones are thinned out
-FEWEST = 1024
+FEWEST = 1024  # of fewer, thinned out, few have all their neighbours
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:

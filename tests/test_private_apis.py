@@ -3,9 +3,11 @@
 import threading
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
+import layers
 from layers import private_apis
 
 
@@ -48,12 +50,12 @@ def test_a_converter_of_lites_has_loops_write_in_place():
     private_apis.write_in_place(tf.lite.TFLiteConverter.from_concrete_functions([f], tf.Module()))
 
 
-def test_a_called_function_can_be_left_as_it_is():
+def test_a_called_function_can_be_left_unoptimized():
     called = tf.function(lambda x: (x, 2 * x))
 
     def calling(x):
         found = called(x)
-        private_apis.leave_as_it_is(found)
+        private_apis.leave_unoptimized(found)
         return found
 
     f = tf.function(calling, [tf.TensorSpec([])]).get_concrete_function()
@@ -62,6 +64,18 @@ def test_a_called_function_can_be_left_as_it_is():
     assert config.graph_options.rewrite_options.disable_meta_optimizer
     assert [float(y) for y in f(tf.constant(3.0))] == [3, 6]
     assert not tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer")
+
+
+def test_functions_that_run_eagerly_are_traced_too():
+    layer = layers.LSTM(2)
+    layer.build((None, None, 3))
+    tf.config.run_functions_eagerly(True)
+    try:
+        data = tf.data.Dataset.from_tensors(tf.ones((2, 5, 3))).map(layer)
+        (found,) = data
+    finally:
+        tf.config.run_functions_eagerly(False)
+    np.testing.assert_allclose(found, layer(tf.ones((2, 5, 3))), rtol=1e-5)
 
 
 def test_layers_learn_from_the_calls_around_them_in_any_thread():

@@ -202,6 +202,20 @@ def test_gradients(name):
             assert_close(gradients_of(layer, way, x, training=False), expected)
 
 
+def pairs_of_rows(x, h, W, dot):
+    both = dot(tf.reshape(tf.sin(h), (-1, 2 * UNITS)), tf.concat([W, 0.5 * W], 0))
+    return tf.tanh(x + tf.repeat(both, 2, axis=0))
+
+
+def test_gradients_of_a_product_of_fewer_rows():
+    own = cell_class(lambda cell, x, h, dot: pairs_of_rows(
+        x, h, tf.convert_to_tensor(cell.recurrent_kernel), dot))  # fmt: skip
+    x = batch(rows.FEW + 2, time=5)
+    expected = by_hand(lambda x, h, W: pairs_of_rows(x, h, W, tf.matmul), layer_of(own), x)
+    for way in ("default", "any size", "derived"):
+        assert_close(gradients_of(layer_of(own, way=way), way, x), expected)
+
+
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (2, 70, 1, 4), (3, 1, 2, 1)])
 @pytest.mark.parametrize("name", ["SimpleRNN", "LSTM", "GRU"])
 def test_sizes_of_one(name, sizes):
@@ -357,6 +371,15 @@ class CountingOutside(layers.SimpleRNNCell):
     def update(self, x, states, dot):
         self.count.assign_add(1)
         return super().update(x, states, dot)
+
+
+@pytest.mark.parametrize("way", ["default", "any size", "loop"])
+def test_the_last_output_is_the_last_state_of_what_was_drawn(way):
+    cell = cell_class(lambda cell, x, h, dot: x + tf.random.normal(tf.shape(x), dtype=x.dtype))
+    layer = layer_of(cell, way=way)
+    layer.return_state = True
+    y, h = called(way, layer, batch(2, time=5))
+    np.testing.assert_array_equal(y[:, -1], h)
 
 
 @pytest.mark.parametrize("training", [False, True])

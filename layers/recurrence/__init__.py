@@ -16,9 +16,8 @@ give the same numbers; `plans.py` says which runs where, and why:
 A graph that is traced for a place other than TensorFlow has that place's (elsewhere.py).
 
 Where rows are on their own (rowwise.py), larger batches are cut in two, which run side by
-side (rows.py), unless two directions do, or a server's requests (gradients.py). What only a run
-can tell, such as how many rows there are, is decided then. In training by
-XLA, without a GPU, products with large matrices are turned (../matmul.py).
+side (rows.py), unless two directions do, or a server's requests (gradients.py). In training
+by XLA, without a GPU, products with large matrices are turned (../matmul.py).
 
 Masks: a masked step leaves the states as they were. Its output repeats the one before
 (zeros before the first step that counts), or is zero with `zero_output_for_mask`; the

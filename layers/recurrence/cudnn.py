@@ -35,7 +35,7 @@ def on_any_device(portable: Callable, on_cudnn: Callable) -> Callable:
 
         implementation(on_cudnn, "GPU").get_concrete_function(*arguments).add_to_graph()
         found = implementation(portable, "CPU")(*arguments)
-        private_apis.leave_as_it_is(found)
+        private_apis.leave_unoptimized(found)
         return found
 
     return execute

@@ -29,7 +29,8 @@ def recurrence(
     Args:
         unroll: Whether to build every step into the graph instead of a loop.
         block: How many steps to project and to run in each pass of the loop, instead of
-            projecting all at once. In a graph that has no gradient to find this is faster:
+            projecting all at once. The last may run more than once: so only for a step that
+            does not act (step.py). In a graph that has no gradient to find this is faster:
             nothing is stored for all steps, and a pass of the loop has a cost of its own. XLA
             takes 1.
         project: Whether to; if not, the inputs are what `project` made of them.
@@ -96,8 +97,9 @@ def recurrence(
         return (outputs[0].stack()[1:] if return_sequences else states[0]), states
 
     def in_blocks(given, dot):
-        """Blocks of steps. The last goes on past the end with the last step once more, from the
-        same states: one loop for any length is sooner loaded than a second for what is left."""
+        """Blocks of steps: one loop for any length is sooner loaded than a second for what is left.
+        Past the end it takes the last step once more, from the same states: from others a step
+        could fail, by looking up what is not there."""
         states, inputs, mask = list(given.states), given.inputs, given.mask
         known, features = inputs.shape[0], inputs.shape[2]
         length, rows, _ = tf.unstack(tf.shape(inputs))
@@ -123,8 +125,8 @@ def recurrence(
         outputs = [outputs.write(0, none)] if return_sequences else []
 
         def body(k, outputs, states):
-            heads, step = [], k * block
-            goes_on = tf.unstack(step + tf.range(1, block) < length)
+            made, step = [], k * block
+            before_the_end = tf.unstack(step + tf.range(block) < length)
             x = tf.slice(inputs, [step * rows, 0], size)
             x.set_shape((None, features))
             if project:
@@ -134,11 +136,11 @@ def recurrence(
                 if i == 0 or fits:
                     states = new
                 else:
-                    states = [select(goes_on[i - 1], n, s) for n, s in zip(new, states)]
+                    states = [select(before_the_end[i], n, s) for n, s in zip(new, states)]
                 of_step = given._replace(states=states, mask=mask_t)
                 new = masked_update(cell, x_t, of_step, dot)
-                heads.append(new[0])
-            return k + 1, [array.write(k + 1, tf.stack(heads)) for array in outputs], new
+                made.append(new[0])
+            return k + 1, [array.write(k + 1, tf.stack(made)) for array in outputs], new
 
         _, outputs, states = tf.while_loop(lambda k, *_: k < passes, body, (0, outputs, states))
         if not return_sequences:

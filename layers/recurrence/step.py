@@ -21,12 +21,12 @@ from layers.recurrence.given import Given
 from layers.recurrence.loop import masked_update
 from layers.recurrence.vjp import vjp
 
-ROWS = 1009  # to tell a batch's rows from others, when nothing is computed
+ROWS = 5040  # to trace with: no cell has as many columns, and cells that join rows can halve it
 DRAWS = "Random", "Multinomial", "TruncatedNormal", "RngBit"  # in the names of operations
 
 
 class Product(NamedTuple):
-    """One call of `dot` in a step."""
+    """One call of `dot` in a step, with (batch, columns)."""
 
     state: int | None  # which of the states it multiplies, if one as it came
     weight: int | None  # which of the weights by, if one as it is
@@ -45,7 +45,8 @@ class Step:
         assigned: The places, in the list of weights, of those that a step assigns.
         outside: Why an update depends on something other than its arguments, and so cannot
             be run again in the backward pass; or None.
-        acts: Whether an update does more than compute: assigns, prints.
+        acts: Whether an update does more than compute, so that it must run once for each step:
+            assigns, prints, draws numbers that another run would not draw again.
         random_projection: The same of `project`, which is then run once, for all steps.
         dependent: Why the rows of a batch may depend on each other in `update`; or None.
         dependent_projection: The same of `project`.
@@ -161,13 +162,13 @@ class Step:
     def _of_other_rows(self, operands, states) -> list[bool]:
         """Of each call of `dot`, whether its operand is no (batch, columns). Such a product is left
         as it is, and so is its gradient."""
-        left = [a.shape.rank != 2 for a in operands]
+        left = [tf.TensorShape(a.shape).rank != 2 for a in operands]
         if all(alone or _place(a, states) is not None for alone, a in zip(left, operands)):
             return left
         rows, shapes = self._given.inputs.shape[0] or ROWS, []
 
         def dot(a, kernel, gates=None):
-            shapes.append(a.shape)
+            shapes.append(tf.TensorShape(a.shape))
             return multiply(a, kernel, gates)
 
         x = tf.TensorSpec((rows, self.x_size), self._x.dtype)
@@ -178,7 +179,9 @@ class Step:
                 multiply = self.cell.dot(given.drops[1])
                 with self.within(weights):
                     self.cell.new_states(x, given.states, dot, given.constants)
-        except Exception:  # it takes another number of rows only
+        except Exception:  # it asks for another number of rows
+            return left
+        if len(shapes) != len(operands):  # it does something else with a known number of rows
             return left
         return [shape.rank != 2 or shape[0] != rows for shape in shapes]
 
@@ -271,7 +274,7 @@ class Step:
         return vjp(lambda i, w: self.project(w, i, masks), (inputs, weights), dx)
 
     def forward(self, x, weights, given: Given):
-        """Returns: (the new states, what `dot` returned each time)."""
+        """Returns: (the new states, the `products`)."""
         multiply, kept, left_alone = self.cell.dot(given.drops[1]), [], iter(self._left_alone)
 
         def dot(a, kernel, gates=None):
@@ -429,8 +432,8 @@ def _outside(graph):
 
 
 def _acts(graph):
-    """Whether something is other than before when it has run. (Drawing numbers does not count.)"""
-    harmless = (*DRAWS, "ReadVariable", "ResourceGather")
+    """Whether something is other than before when it has run."""
+    harmless = "ReadVariable", "ResourceGather"
     stateful = [op.type for op in graph.get_operations() if op.op_def.is_stateful]
     return any(not any(word in type_ for word in harmless) for type_ in stateful)
 
