@@ -65,6 +65,18 @@ def build_forecasting():
     return model, forecasting.signatures(model, mean, std)
 
 
+class QuestionsOfKeras(forecasting.Questions):
+    """Keras's cells take a question and a state a row, all together."""
+
+    def call(self, states):
+        shape = self.channels, self.ahead, self.cell.units // 2
+        asked = [keras.ops.broadcast_to(x, shape) for x in (self.places, self.which)]
+        asked = keras.ops.reshape(keras.ops.concatenate(asked, -1), (-1, 2 * shape[-1]))
+        asked = keras.ops.tile(asked, (keras.ops.shape(states[0])[0] // self.channels, 1))
+        answer, _ = self.cell(asked, [keras.ops.repeat(s, self.ahead, axis=0) for s in states])
+        return keras.ops.reshape(answer, (-1, self.channels, self.ahead, self.cell.units))
+
+
 @contextlib.contextmanager
 def layers_of_keras():
     """Inside, the recipes build their models with `keras.layers`."""
@@ -80,6 +92,7 @@ def layers_of_keras():
     with (
         mock.patch.dict(cells.CELLS, of_keras),
         mock.patch.object(layers, "Bidirectional", keras.layers.Bidirectional),
+        mock.patch.object(forecasting, "Questions", QuestionsOfKeras),
     ):
         yield
 
