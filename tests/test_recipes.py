@@ -204,6 +204,22 @@ def test_a_batch_is_as_large_as_asked(command, monkeypatch, tmp_path):
     assert found == 6 if asked == 6 else 20 < found <= 40
 
 
+@pytest.mark.parametrize(
+    "recipe, batch, why", [("language_model", 99999, "208 streams"), ("word_embeddings", 8, "1024")]
+)
+def test_a_batch_that_cannot_be_is_refused_before_an_earlier_run_goes(
+    recipe, batch, why, tmp_path, capsys
+):
+    kept = tmp_path / "checkpoints/kept"
+    kept.parent.mkdir()
+    kept.touch()
+    recipe, words = importlib.import_module(f"recipes.{recipe}"), ["--dataset", "sample"]
+    words += ["--batch", str(batch), "--restart", "--output", str(tmp_path)]
+    with pytest.raises(SystemExit) as refused:
+        recipe.main(recipe.arguments(words))
+    assert why in f"{refused.value}{capsys.readouterr().err}" and kept.exists()
+
+
 def test_padding_counts_in_no_loss_and_no_metric():
     data, tags = pos_tagging.load("sample", 0)
     model = pos_tagging.build(data["train"][:200], tags, "simple_rnn", units=16)

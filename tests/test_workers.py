@@ -10,9 +10,10 @@ import threading
 import numpy as np
 import processes
 import pytest
+import tensorflow as tf
 from conftest import HASTY, REPOSITORY
 
-from recipes.common import cluster
+from recipes.common import cluster, workers
 
 # Forks workers, again and again, from a process that has imported TensorFlow, and not used it.
 WORKERS = """
@@ -315,3 +316,14 @@ def test_slurm_tells_each_task_who_it_is(tmp_path, monkeypatch):
         monkeypatch.setenv("TF_CONFIG", line)
         assert cluster.own() == (["node1:2222", "node2:2222"], index)
     assert index == 1
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_rows_of_a_batch_that_are_a_workers(index, monkeypatch):
+    monkeypatch.setattr(workers, "OWN", workers.OWN._replace(index=index))
+    monkeypatch.setattr(workers, "count", lambda: 2)
+    for rows in (0, 1, 2, 5):
+        ((mine, number, all_),) = workers.Rows(tf.data.Dataset.from_tensors((tf.range(rows),))).data
+        expected = [*range(index, rows, 2)]
+        assert (int(number), int(all_)) == (len(expected), rows)
+        assert [*mine[0].numpy()][: len(expected)] == expected

@@ -198,7 +198,7 @@ class Rows:
         for x in flat:
             self.read.assign(self.read * 31 + hashed(x))
         rows = next(tf.shape(x)[0] for x in flat if x.shape.rank != 0)
-        mine = tf.range(tf.clip_by_value(OWN.index, 0, tf.maximum(rows - 1, 0)), rows, count())
+        mine = tf.range(tf.minimum(OWN.index, tf.maximum(rows - 1, 0)), rows, count())
         number = tf.where(OWN.index < rows, tf.size(mine), 0)
 
         def cut(x):  # a number is for all rows
