@@ -49,15 +49,16 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--strings", action="store_true", help="learn strings of words, joined from recordings")
     add("--split", choices=("speakers", "shared"), help="who is tested on is heard in training, "
         "too (shared), or not; default: speakers")  # fmt: skip
-    add("--test-speaker", metavar="NAME", help="default: the last one")
+    add("--test-speaker", metavar="NAME", help="who is in no other part; the known datasets' last "
+        "one by default")  # fmt: skip
     add("--pieces", type=command_line.positive, help="of words, that a table's texts are cut into, "
         "and errors counted in; default: letters")  # fmt: skip
     add("--units", type=command_line.positive, default=128, help="default: 128; 22 for a phone")
     command_line.add_runtimes(parser)
     args = command_line.parse(parser, argv)
     table = args.data and args.data.is_file()
-    if args.data and (args.split or args.test_speaker):
-        parser.error("--split and --test-speaker are of the known datasets, not of --data")
+    if args.data and args.split:
+        parser.error("--split is of the known datasets, not of --data")
     if args.split == "shared" and args.test_speaker:
         parser.error("--split shared tests on all speakers: leave out --test-speaker")
     if table and args.strings:
@@ -138,9 +139,9 @@ def string_batches(data: list[Recording], symbols: Symbols, batch: int = BATCH) 
 
     def each(random):
         for _ in range(len(data)):
-            words = random.integers(1, word_strings.MOST + 1)
-            pieces, text = word_strings.drawn(speakers, words, symbols.separator, random)
-            yield pieces, symbols.numbers(text)
+            count = random.integers(1, word_strings.MOST + 1)
+            words = word_strings.drawn(speakers, count, random)
+            yield [x.samples for x in words], [symbols.names.index(x.text) for x in words]
 
     return batched(each, tf.TensorSpec([None], tf.int32), len(data), True, batch)
 
@@ -183,7 +184,7 @@ def build(train: list[Recording], words: list[str], cell: str, units: int = 128)
     real = ops.expand_dims(mask, -1)
     loud = ops.where(real, ops.mean(x, axis=-1, keepdims=True), -1e9)
     x -= ops.max(loud, axis=1, keepdims=True)  # a whisper and a shout are alike
-    x = augmentation.SpecAugment(BANDS, name="spec_augment")(x)
+    x = augmentation.SpecAugment(BANDS, name="spec_augment")(x, mask)
     x = spectral_shapes.found(x, mask, BANDS)
     for depth in (1, 2):
         recurrent = CELLS[cell](units, return_sequences=True)
@@ -199,7 +200,7 @@ def build_for_texts(
     train: list[Recording], symbols: Symbols, cell: str, units: int = 128
 ) -> ctc.Transcriber:
     inputs, (heard, real) = front_end(train, PACE_OF_TEXTS)
-    heard = augmentation.SpecAugment(BANDS, name="spec_augment")(heard)
+    heard = augmentation.SpecAugment(BANDS, name="spec_augment")(heard, real)
     features = keras.Input((None, heard.shape[-1]), name="features")
     x = voice_level.relative(features)
     shapes = layers.TimeDistributed(spectral_shapes.of_one_step(x.shape[-1], BANDS), name="shapes")
@@ -312,6 +313,9 @@ def learn_texts(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
     else:
         symbols = Symbols.of(texts, letters=not args.strings)
     if args.strings:
+        recordings.refuse_unheard(data, symbols.names)
+        for part in data.values():
+            word_strings.refuse_short(part, RATE)
         train = string_batches(data["train"], symbols, size)
         lengths = range(1, word_strings.MOST + 1)
         strings = [

@@ -19,6 +19,7 @@ Over REST it needs nothing but Python; over gRPC, tensorflow-serving-api.
 """
 
 import argparse
+import contextlib
 import http.client
 import json
 import sys
@@ -173,15 +174,19 @@ def show_as_written(ask: Callable, sentences: list[str]) -> None:
 
 
 def listen(ask: Callable, chunks: Iterable[list[float]], rate: int) -> None:
-    """Shows what has been heard so far, whenever that has changed."""
+    """Shows what has been heard so far, whenever that has changed, until the end or Ctrl-C."""
     state, said = ask("initial_state", {"batch_size": 1}), ""
-    for chunk in chunks:
-        answer = ask("stream", {"chunk": [chunk], "rate": rate, **state})
-        state = {name: answer[name] for name in state}
-        if state["heard_text"][0] != said:
-            said = state["heard_text"][0]
-            said = said.decode() if isinstance(said, bytes) else said
-            print(said, flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        for chunk in chunks:
+            answer = ask("stream", {"chunk": [chunk], "rate": rate, **state})
+            state = {name: answer[name] for name in state}
+            heard = state["heard_text"][0]
+            heard = heard.decode() if isinstance(heard, bytes) else heard
+            if heard != said:
+                said = heard
+                print(said, flush=True)
+    if not said:
+        print("(Nothing was heard.)")
 
 
 def main() -> None:
@@ -220,10 +225,10 @@ def main() -> None:
 
     if args.microphone:
         return listen(ask, sounds.microphone(sounds.RATE), sounds.RATE)
+    if args.wav and args.stream:
+        return listen(ask, sounds.pieces(args.wav), sounds.RATE)
     if args.wav:
         samples, rate = sounds.read(args.wav)
-        if args.stream:
-            return listen(ask, sounds.pieces(samples, rate), rate)
         inputs = {"samples": [samples], "lengths": [len(samples)], "rate": rate}
         return text.show([str(args.wav)], ask(args.signature, inputs))
     if args.stream:

@@ -35,7 +35,7 @@ def train(recipe: str, folder: str, workers: str, *words: str) -> None:
     from recipes.common import log_mel, sound_augmentation, training, word_dropout
     from recipes.common import workers as others
 
-    def unchanged(self, x, training=False):
+    def unchanged(self, x, *_, training=False):
         return x
 
     for layer in (

@@ -225,12 +225,14 @@ def test_what_is_no_recording_is_named(tmp_path):
     (tmp_path / "empty.wav").touch()
     write(tmp_path / "none.wav", np.zeros(0))
     write(tmp_path / "silent.wav", np.full(8000, 0.25))
+    write(tmp_path / "constant.wav", np.full(44100, 0.25), 44100)
     write(tmp_path / "hour.wav", np.zeros(3600 * 100), 100)
     for name, says in (
         ("text", "can't be read as a sound"),
         ("empty", "can't be read as a sound"),
         ("none", "shorter than"),
         ("silent", "is silent"),
+        ("constant", "is silent"),
         ("hour", "cut it into pieces"),
     ):
         with pytest.raises(SystemExit, match=rf"{name}.wav.*{says}"):
@@ -256,9 +258,76 @@ def test_a_folder_has_a_word_in_each_folder(tmp_path):
     assert {part: len(x) for part, x in data.items()} == {"train": 38, "validation": 1, "test": 1}
 
 
+def test_who_speaks_in_a_folder_is_known_by_the_files_names_or_not_at_all(tmp_path):
+    for name in ("yes/ann_1", "yes/ben_1", "yes/7", "yes/yes_1", "yes/no_2", "no/ann_1", "no/8"):
+        write(tmp_path / f"{name}.wav", SOUND)
+    write(tmp_path / "no/9.flac", SOUND)
+    found = recordings.from_folder(tmp_path, 8000)
+    assert {r.name: r.speaker for r in found} == {
+        "no/8.wav": "", "no/9.flac": "", "no/ann_1.wav": "ann", "yes/7.wav": "",
+        "yes/ann_1.wav": "ann", "yes/ben_1.wav": "ben", "yes/no_2.wav": "", "yes/yes_1.wav": "",
+    }  # fmt: skip
+    (tmp_path / "no/bad.wav").touch()
+    (tmp_path / "yes/worse.wav").touch()
+    with pytest.raises(SystemExit, match=r"bad\.wav can't be read.*\n.*worse\.wav can't be read"):
+        recordings.from_folder(tmp_path, 8000)
+
+
+def table(folder, rows, header="path,text,speaker"):
+    path = folder / "spoken.csv"
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def test_a_table_names_recordings_and_what_they_say(tmp_path):
+    for speaker in ("ann", "ben", "cat"):
+        for k in range(10):
+            write(tmp_path / f"{speaker}_{k}.wav", 0.1 * RANDOM.normal(size=900).clip(-5, 5))
+    rows = [f'{s}_{k}.wav,"text  {k}",{s}' for s in ("ann", "ben", "cat") for k in range(10)]
+    path = table(tmp_path, rows)
+    found = recordings.from_table(path, 8000)
+    assert [(r.text, r.speaker, r.name) for r in found[:2]] == [
+        ("text 0", "ann", "ann_0.wav"), ("text 1", "ann", "ann_1.wav")
+    ]  # fmt: skip
+    places = ["--data", str(path), "--output", str(tmp_path / "run")]
+    data = recordings.load(speech.arguments([*places, "--test-speaker", "ben"]), 8000)
+    assert [r.name for r in data["test"]] == [f"ben_{k}.wav" for k in range(10)]
+    assert [r.name for r in data["validation"]] == ["ann_0.wav", "cat_0.wav"]
+    assert len(data["train"]) == 18
+    with pytest.raises(SystemExit, match="there is no 'eve', but ann, ben, cat"):
+        recordings.load(speech.arguments([*places, "--test-speaker", "eve"]), 8000)
+    data = recordings.load(speech.arguments(places), 8000)
+    assert {part: len(x) for part, x in data.items()} == {"train": 24, "validation": 3, "test": 3}
+
+
+def test_a_table_that_can_not_be_used_is_named_with_its_line(tmp_path):
+    write(tmp_path / "a.wav", SOUND)
+    for rows, header, says in (
+        (["a.wav,"], "path,text", "line 2: there is no text"),
+        (["", "hello"], "text,path", "line 3: there is no path"),
+        (['"two', 'lines",a.wav', "hello,"], "text,path", "line 4: there is no path"),
+        (["a.wav"], "path", "needs the columns path and text"),
+        ([], "path,text", "needs the columns path and text"),
+        (["b.wav,hello"], "path,text", r"b\.wav can't be read"),
+    ):
+        with pytest.raises(SystemExit, match=says):
+            recordings.from_table(table(tmp_path, rows, header), 8000)
+    with pytest.raises(SystemExit, match="is one recording"):
+        recordings.from_table(tmp_path / "a.wav", 8000)
+
+
+def test_a_recording_that_is_trained_on_and_tested_on_is_told_of(capsys):
+    found = [Recording(RANDOM.normal(size=500), "1", f"s{k}", str(k)) for k in range(3)]
+    data = {"train": found[:1], "validation": found[1:2], "test": found[2:]}
+    recordings.split_of(data)
+    assert capsys.readouterr().out == ""
+    recordings.split_of(data | {"test": [*data["test"], found[0]._replace(name="copy")]})
+    assert "1 of the 2 recordings to test on are in the training part" in capsys.readouterr().out
+
+
 def made_up(speakers=("a", "b", "c", "d"), each=10):
     return [
-        Recording(SOUND, text, speaker, f"{text}_{speaker}_{k}")
+        Recording(SOUND * RANDOM.uniform(0.5, 1), text, speaker, f"{text}_{speaker}_{k}")
         for speaker in speakers
         for text in "01"
         for k in range(each)
@@ -325,17 +394,24 @@ def test_noise_has_its_colour():
 
 
 def test_spec_augment_leaves_out_strips_in_training_alone():
+    """Each made the mean of its row's real steps, and of these alone so many."""
     layer = augmentation.SpecAugment(bands=8, widest=0.5)
-    x = np.ones((64, 40, 16), "float32")
-    np.testing.assert_array_equal(layer(x), x)
-    found = layer(x, training=True).numpy()
-    np.testing.assert_array_equal(found[..., :8], found[..., 8:])  # the same bands of each frame
-    steps, bands = found.max(axis=2), found.max(axis=1)
-    np.testing.assert_array_equal(found, steps[:, :, None] * bands[:, None])
-    for strips in (steps, bands[:, :8]):
-        lost = 1 - strips
-        assert 0 < lost.mean() < 0.5 and lost.mean(axis=1).max() <= 0.5
-        assert (np.abs(np.diff(np.pad(lost, [[0, 0], [1, 1]]))).sum(axis=1) <= 2).all()  # one strip
+    x = RANDOM.normal(RANDOM.normal(0, 9, (64, 1, 1)), size=(64, 40, 16)).astype("float32")
+    counts = RANDOM.integers(1, 41, 64)
+    real = np.arange(40) < counts[:, None]
+    np.testing.assert_array_equal(layer(x, real), x)
+    found = layer(x, real, training=True).numpy()
+    lost = found != x
+    means = [row[:count].mean() for row, count in zip(x, counts)]
+    np.testing.assert_allclose(found[lost], np.repeat(means, lost.sum((1, 2))), atol=1e-5)
+    np.testing.assert_array_equal(lost[..., :8], lost[..., 8:])  # the same bands of each frame
+    steps, bands = lost.all(axis=2), lost.all(axis=1)
+    np.testing.assert_array_equal(lost, steps[:, :, None] | bands[:, None])
+    for strips, most in ((steps, counts), (bands[:, :8], np.full(64, 8))):
+        share = strips.sum(axis=1) / most
+        assert 0.1 < share.mean() < 0.4 and (share <= 0.5 + 1 / most).all()
+        assert (np.abs(np.diff(np.pad(strips, [[0, 0], [1, 1]]).astype(int))).sum(1) <= 2).all()
+    assert not (steps & ~real).any()
 
 
 # --- A whole run, and what it exports ----------------------------------------------------------
@@ -364,7 +440,7 @@ def test_the_export_answers_at_any_rate_and_whatever_stands_behind(run):
     data = recordings.by_speaker(recordings.sample(0), None)["test"][::13]
     rows = [r.samples for r in data]
     lengths = np.array([len(x) for x in rows], "int32")
-    padded = np.stack([np.pad(x, (0, 4000 - len(x)), constant_values=0.9) for x in rows])
+    padded = np.stack([np.pad(x, (0, 4000 - len(x)), constant_values=np.nan) for x in rows])
     inputs = {"samples": padded, "lengths": lengths, "rate": np.int32(8000)}
     found = answered(version, "serving_default", inputs)
     assert np.mean(found["text"] == [r.text for r in data]) > 0.4
@@ -506,9 +582,10 @@ def test_pieces_of_words_make_the_same_text_again():
 
 def test_the_level_is_the_loudest_so_far_and_falls():
     x = RANDOM.normal(size=(2, 30, 4)).astype("float32")
+    x[0] -= 3  # a whisper, which is as loud as the other from the first step on
     level, expected = np.zeros((2, 1)), []
     for t in range(30):
-        level = np.maximum(x[:, t].mean(-1, keepdims=True), level - voice_level.FALL)
+        level = np.maximum(1.0 + x[:, t].mean(-1, keepdims=True), level - 0.1)
         expected.append(x[:, t] - level)
     found = voice_level.relative(tf.constant(x))
     np.testing.assert_allclose(found, np.stack(expected, axis=1), atol=1e-6)
@@ -523,6 +600,33 @@ def test_strings_are_of_one_speaker_and_the_same_each_time():
         np.testing.assert_array_equal(one.samples, other.samples)
     for group in word_strings.of_speakers(found):
         assert len({r.speaker for r in group}) == 1 and len(group) == 20
+    voices = {r.speaker: k for k, r in enumerate(made_up())}
+    each = [r._replace(samples=np.sin(np.arange(900) / (3 + voices[r.speaker]))) for r in found]
+    for string in word_strings.fixed(each, 1, 20, "", 8000):  # who is named speaks
+        of = np.corrcoef(string.samples[np.abs(string.samples) > 0][:880], np.sin(np.arange(880) / (
+            3 + voices[string.speaker])))[0, 1]  # fmt: skip
+        assert of > 0.99 and np.abs(string.samples).max() < 1
+    with pytest.raises(SystemExit, match=r"shorter than 0\.1 seconds, too short to be joined"):
+        word_strings.refuse_short([*found, found[0]._replace(samples=SOUND[:700])], 8000)
+
+
+def test_errors_of_strings_are_counted_over_all_symbols():
+    """With an ear for the label alone, which says the texts' first word and no other."""
+    symbols = ctc.Symbols.of(["turn on", "stop"], letters=False)
+    assert symbols.separator == ", " and symbols.numbers("stop, turn on, stop") == [0, 1, 0]
+    said = ["stop, stop", "turn on", "turn on, stop, stop", "stop, turn on"]
+    data = [Recording(np.full(1000 + k, 0.1), text, "", "") for k, text in enumerate(said)]
+
+    def read(x):
+        first = [symbols.numbers(said[int(n) - 1000])[0] for n in x["lengths"]]
+        logits = np.full((len(first), 4, 3), -20.0, "float32")
+        logits[np.arange(len(first)), 0, first] = logits[:, 1:, 2] = 20.0
+        return {"logits": tf.constant(logits), "counts": tf.fill([len(first)], 4)}
+
+    scores = speech.evaluate_texts(read, data, symbols)
+    assert scores["texts"] == 4 and scores["symbols"] == 8
+    assert scores["error_rate"] == scores["error_rate_greedy"] == 4 / 8
+    assert scores["wholly_right"] == 1 / 4
 
 
 @pytest.fixture(scope="module", params=[[*"0123"], [" a", "b", " ", " c"]])

@@ -38,7 +38,9 @@ class Symbols(NamedTuple):
     @classmethod
     def of(cls, texts: list[str], letters: bool) -> "Symbols":
         names = sorted({*"".join(texts)} if letters else {*texts})
-        return cls(names, "" if all(len(name) == 1 for name in names) else " ")
+        if all(len(name) == 1 for name in names):
+            return cls(names, "")
+        return cls(names, ", " if any(" " in name for name in names) else " ")
 
     @classmethod
     def of_pieces(cls, texts: list[str], count: int) -> "Symbols":

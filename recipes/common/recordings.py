@@ -59,7 +59,8 @@ def sample(seed: int, each: int = 12) -> list[Recording]:
 
 def from_folder(folder: Path, rate: int) -> list[Recording]:
     """WORD/FILE.wav or .flac, the layout of Speech Commands; a file's name up to "_nohash_", or
-    else to its first "_", is its speaker. Folders that start with "_" hold no words.
+    else to its first "_", is its speaker, if it isn't the word. Folders that start with "_" hold
+    no words.
 
     Raises:
         SystemExit: If there are no sounds, or one can't be used; the message names it.
@@ -72,28 +73,59 @@ def from_folder(folder: Path, rate: int) -> list[Recording]:
             "folder of recordings for each word, or a CSV file with the columns path, text."
         )
     check_data.classes((path.parent.name for path in files), str(folder), least=3)
+    words = {path.parent.name for path in files}
+
+    def speaker(path):
+        name, mark, _ = path.stem.partition("_")
+        return name if mark and name not in words else ""
+
     return [
-        Recording(read(path, rate), path.parent.name, path.stem.split("_")[0],
-                  f"{path.parent.name}/{path.name}")
-        for path in files
-    ]  # fmt: skip
+        Recording(samples, path.parent.name, speaker(path), f"{path.parent.name}/{path.name}")
+        for path, samples in zip(files, read_all(files, rate))
+    ]
 
 
 def from_table(path: Path, rate: int) -> list[Recording]:
     """A CSV file with the columns path (beside it, or absolute) and text, and maybe speaker."""
+    if path.suffix.lower() in SOUNDS:
+        raise SystemExit(f"--data: {path} is one recording: give a folder, or a table of them.")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except UnicodeDecodeError as error:
-        raise SystemExit(f"--data: {path} is not in UTF-8 ({error}): save it so.") from None
-    if not rows or not {"path", "text"} <= rows[0].keys():
+            reader = csv.DictReader(file)
+            rows = [(reader.line_num, row) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SystemExit(f"--data: {path} is no CSV file in UTF-8 ({error}): save it so.") from None
+    if not rows or not {"path", "text"} <= rows[0][1].keys():
         raise SystemExit(f"--data: {path} needs the columns path and text (and maybe speaker).")
-    texts, found = subwords.spaced([row["text"] or "" for row in rows]), []
-    for line, (row, text) in enumerate(zip(rows, texts), 2):
-        if not text:
-            raise SystemExit(f"--data: {path}, line {line}: there is no text.")
-        samples = read(path.parent / row["path"], rate)
-        found.append(Recording(samples, text, row.get("speaker") or "", row["path"]))
+    texts = subwords.spaced([row["text"] or "" for _, row in rows])
+    for (line, row), text in zip(rows, texts):
+        if not text or not row["path"]:
+            missing = "path" if text else "text"
+            raise SystemExit(f"--data: {path}, line {line}: there is no {missing}.")
+    samples = read_all([path.parent / row["path"] for _, row in rows], rate)
+    return [
+        Recording(sound, text, row.get("speaker") or "", row["path"])
+        for (_, row), text, sound in zip(rows, texts, samples)
+    ]
+
+
+def read_all(files: list[Path], rate: int) -> list[np.ndarray]:
+    """Each as `read` has it.
+
+    Raises:
+        SystemExit: If some can't be used; the message names the first ones.
+    """
+    found, refused = [], []
+    for k, path in enumerate(files, 1):
+        try:
+            found.append(read(path, rate))
+        except SystemExit as error:
+            refused.append(str(error))
+        if k % 10_000 == 0:
+            print(f"{k:,} of {len(files):,} recordings are read.", flush=True)
+    if refused:
+        more = f"\n… and {len(refused) - 10:,} more" if len(refused) > 10 else ""
+        raise SystemExit("\n".join(refused[:10]) + more)
     return found
 
 
@@ -115,12 +147,12 @@ def read(path: Path, rate: int) -> np.ndarray:
         samples, found = soundfile.read(path, dtype="float32", always_2d=True)
     except (OSError, RuntimeError) as error:
         raise SystemExit(f"{path} can't be read as a sound: {error}") from None
-    samples = resampled(samples.mean(axis=1), found, rate)
-    if len(samples) < SHORTEST * rate:
+    if len(samples) < SHORTEST * found:
         raise SystemExit(f"{path} is shorter than {SHORTEST} seconds: take it out.")
+    samples = samples.mean(axis=1)
     if not np.isfinite(samples).all() or np.ptp(samples) == 0:
         raise SystemExit(f"{path} is silent, or not of finite numbers: take it out.")
-    return samples.clip(-1, 1)
+    return resampled(samples, found, rate).clip(-1, 1)
 
 
 def resampled(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
@@ -133,10 +165,13 @@ def resampled(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
 # --- Three parts -------------------------------------------------------------------------------
 
 
-def by_speaker(found: list[Recording], test: str | None) -> Parts:
-    """One speaker to test on; of each word of the others a tenth to validate, the rest to train.
+def by_speaker(found: list[Recording], test: str | None, words: bool = True) -> Parts:
+    """One speaker to test on; of each other's recordings a tenth to validate, the rest to train.
 
     All others train: with so few, one more voice is worth more than an epoch chosen by it.
+
+    Args:
+        words: A tenth of each word, if there are few that recur.
     """
     speakers = sorted({recording.speaker for recording in found})
     if len(speakers) < 2:
@@ -152,8 +187,9 @@ def by_speaker(found: list[Recording], test: str | None) -> Parts:
     def part(recording):
         if recording.speaker == test:
             return "test"
-        heard[recording.speaker, recording.text] += 1
-        return "validation" if heard[recording.speaker, recording.text] % 10 == 1 else "train"
+        said = recording.speaker, recording.text if words else ""
+        heard[said] += 1
+        return "validation" if heard[said] % 10 == 1 else "train"
 
     return parts(found, [part(recording) for recording in found])
 
@@ -217,6 +253,8 @@ def parts(found: list[Recording], names: list[str]) -> Parts:
 
 def split_of(split: Parts) -> str:
     """As --split names it: "speakers", if none to test on trains; else "shared", which is said."""
+    train, test = ([r.samples.tobytes() for r in split[name]] for name in ("train", "test"))
+    check_data.say_repeated(train, test, "recordings")
     test, train = ({recording.speaker for recording in split[name]} for name in ("test", "train"))
     if not test & train:
         return "speakers"
@@ -238,18 +276,21 @@ def refuse_unheard(split: Parts, words: list[str]) -> None:
 
 
 def load(args: argparse.Namespace, rate: int) -> Parts:
-    """The three parts of what `args` asks for: `dataset` or `data`, `split`, `test_speaker`."""
-    if args.data and args.data.is_file():
-        found = from_table(args.data, rate)
-        if len({recording.speaker for recording in found}) >= 10:
-            return by_many_speakers(found, args.seed)
-        return shared(found, lambda _: 0, args.seed)
+    """The three parts of what `args` asks for: `dataset` or `data`, `split`, `test_speaker`.
+
+    Of --data: by the speaker that is named; else as the folder's lists say; else, if there are ten
+    speakers and it is known of each recording who speaks, by speakers; else by recordings.
+    """
     if args.data:
-        found = from_folder(args.data, rate)
-        named = all("_nohash_" in recording.name for recording in found)
-        if named and len({recording.speaker for recording in found}) >= 10:
-            return listed(found, args.data) or by_many_speakers(found, args.seed)
-        return listed(found, args.data) or shared(found, lambda r: r.text, args.seed)
+        table = args.data.is_file()
+        found = (from_table if table else from_folder)(args.data, rate)
+        if args.test_speaker:
+            return by_speaker(found, args.test_speaker, words=not table)
+        split = None if table else listed(found, args.data)
+        speakers = {recording.speaker for recording in found}
+        if not split and len(speakers) >= 10 and "" not in speakers:
+            split = by_many_speakers(found, args.seed)
+        return split or shared(found, lambda r: 0 if table else r.text, args.seed)
     found = sample(args.seed) if args.dataset == "sample" else spoken_digits()
     if args.split == "shared":
         return shared(found, lambda r: (r.speaker, r.text), None)

@@ -90,12 +90,12 @@ def varied(words: list[np.ndarray], random: np.random.Generator, rate: int) -> n
 
 
 class SpecAugment(keras.layers.Layer):
-    """In training, a strip of bands and a strip of steps of each spectrogram are left out, made
-    the mean, which is 0 (Park et al. 2019).
+    """In training, a strip of bands and a strip of steps of each spectrogram are left out: made its
+    own mean, whatever its level (Park et al. 2019).
 
     Args:
         bands: Of a frame; a step may have several frames.
-        widest: The most of each axis that is left out.
+        widest: The most of the bands, and of the steps that count, that is left out.
     """
 
     def __init__(self, bands: int, widest: float = 0.25, **kwargs):
@@ -103,19 +103,23 @@ class SpecAugment(keras.layers.Layer):
         self.bands, self.widest = bands, widest
         self.seeds = keras.random.SeedGenerator()
 
-    def call(self, x, training=False):
+    def call(self, x, real, training=False):
+        """(batch, steps, frames · bands), and (batch, steps), which steps count, to such an x."""
         if not training:
             return x
         steps, size = ops.shape(x)[1], x.shape[-1]
-        kept = self.strip(x, steps)[:, :, None]
-        bands = tf.tile(self.strip(x, self.bands), [1, size // self.bands])[:, None]
-        return x * kept * bands
+        counts = ops.sum(ops.cast(real, x.dtype), axis=1, keepdims=True)
+        total = ops.sum(ops.where(real[..., None], x, 0.0), axis=(1, 2), keepdims=True)
+        mean = total / (ops.maximum(counts, 1.0)[..., None] * size)
+        bands = self.strip(ops.full_like(counts, self.bands), self.bands)
+        bands = tf.tile(bands, [1, size // self.bands])
+        lost = self.strip(counts, steps)[:, :, None] | bands[:, None]
+        return ops.where(lost, mean, x)
 
-    def strip(self, x, length):
-        """(batch, length) of 0 inside a strip, else 1."""
-        drawn = keras.random.uniform((ops.shape(x)[0], 2), seed=self.seeds)
-        length = ops.cast(length, "float32")
+    def strip(self, length, places):
+        """(batch, places), True in a strip of the first `length`, (batch, 1)."""
+        drawn = keras.random.uniform((ops.shape(length)[0], 2), seed=self.seeds)
         width = drawn[:, :1] * self.widest * length
         start = drawn[:, 1:] * (length - width)
-        place = tf.range(length)[None]
-        return 1.0 - tf.cast((place >= start) & (place < start + width), tf.float32)
+        place = tf.range(ops.cast(places, length.dtype))[None]
+        return (place >= start) & (place < start + width)

@@ -30,9 +30,10 @@ def heard(samples: tf.Tensor, lengths: tf.Tensor, rate: tf.Tensor, to: int) -> t
     given = checks.same_batch(
         {name: checks.shaped(x, list(INPUTS[name].shape)) for name, x in given.items()}
     )
-    samples = in_range("samples", bounded("samples", given["samples"]))
+    samples = bounded("samples", given["samples"])
     lengths = checks.between("lengths", given["lengths"], 0, tf.shape(samples)[1])
     samples = tf.where(tf.sequence_mask(lengths, tf.shape(samples)[1]), samples, 0.0)
+    samples = in_range("samples", samples)
     rate = checks.shaped(rate, [])
     samples = resampling.resample(samples, rate, to)
     return samples, resampling.resampled_length(lengths, rate, to)
@@ -109,7 +110,9 @@ def text_signatures(
 
     def stream(*given):
         given = {n: checks.shaped(x, shapes[n]) for n, x in zip(shapes, given)}
-        here = checks.between("rate", given.pop("rate"), rate, rate)
+        asked_at = given.pop("rate")
+        why = f"`rate` must be {rate} in a stream (only a whole recording may have another), got:"
+        here = checks.checked(asked_at == rate, [why, asked_at], asked_at)
         given = checks.same_batch(given)
         states = {name: checks.finite(name, given[name]) for name in sizes}
         last = checks.between("last_symbol", given["last_symbol"], 0, len(symbols.names))

@@ -6,6 +6,7 @@ from recipes.common import sound_augmentation as augmentation
 from recipes.common.recordings import Recording
 
 MOST = 7  # words in a string
+SHORTEST = 0.1  # seconds of a word: however fast, there is time for it, and a blank
 
 
 def of_speakers(data: list[Recording]) -> list[list[Recording]]:
@@ -16,13 +17,22 @@ def of_speakers(data: list[Recording]) -> list[list[Recording]]:
     return list(groups.values())
 
 
+def refuse_short(data: list[Recording], rate: int) -> None:
+    """Ends the program if there is a word that CTC might find no time for."""
+    for recording in data:
+        if len(recording.samples) < SHORTEST * rate:
+            raise SystemExit(
+                f"{recording.name} is shorter than {SHORTEST} seconds, too short to be joined with "
+                "others: leave it out."
+            )
+
+
 def drawn(
-    groups: list[list[Recording]], words: int, separator: str, random: np.random.Generator
-) -> tuple[list[np.ndarray], str]:
-    """(the samples of so many words by one speaker, what they say)."""
+    groups: list[list[Recording]], words: int, random: np.random.Generator
+) -> list[Recording]:
+    """So many words by one speaker."""
     group = groups[random.integers(len(groups))]
-    found = [group[i] for i in random.integers(len(group), size=words)]
-    return [x.samples for x in found], separator.join(x.text for x in found)
+    return [group[i] for i in random.integers(len(group), size=words)]
 
 
 def fixed(
@@ -42,9 +52,11 @@ def fixed(
     random, groups = np.random.default_rng([seed, words]), of_speakers(data)
     found = []
     for k in range(count):
-        samples, text = drawn(groups, words, separator, random)
+        pieces = drawn(groups, words, random)
         pauses = (random.uniform(0.05, 0.3, words + 1) * rate).astype(int)
-        levels = random.uniform(-40, -10) + random.uniform(-3, 3, words)
+        levels = random.uniform(-40, -20) + random.uniform(-3, 3, words)  # none is clipped
+        samples = [piece.samples for piece in pieces]
         x = augmentation.joined(samples, pauses, levels, above_noise, 1.0, random)
-        found.append(Recording(x, text, data[0].speaker, f"{words} words, {k}"))
+        text = separator.join(piece.text for piece in pieces)
+        found.append(Recording(x, text, pieces[0].speaker, f"{words} words, {k}"))
     return found
