@@ -686,3 +686,45 @@ def test_a_stream_takes_one_rate(untrained):
     states = served["initial_state"](tf.constant(2))
     with pytest.raises(tf.errors.InvalidArgumentError, match="`rate` must be"):
         served["stream"](tf.constant(sounds), tf.constant(16000), *states.values())
+
+
+@pytest.mark.parametrize("strings", [True, False])
+def test_own_recordings_become_a_model_that_streams(strings, tmp_path):
+    """Of a folder of words, two of them in two words, joined; of a table, in pieces of words."""
+    random, words = np.random.default_rng(0), ["turn on", "turn off", "stop"]
+    rows = []
+    for speaker, number, k in itertools.product(("ann", "ben", "cat"), range(3), range(4)):
+        name = f"{words[number]}/{speaker}_{k}.wav"
+        sound = syllables.word(number, speaker, random)
+        write(tmp_path / "sounds" / name, np.tile(sound, 1 if strings else 3))
+        rows.append(f"{name},{words[number]},{speaker}")
+    data = tmp_path / "sounds" if strings else table(tmp_path / "sounds", rows)
+    args = ["--data", str(data), "--test-speaker", "ben", "--epochs", "1", "--units", "8"]
+    args += ["--strings"] if strings else ["--pieces", "14"]
+    args += ["--output", str(tmp_path / "run"), "--saved-models", str(tmp_path / "saved_models")]
+    speech.main(speech.arguments(args))
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    test = metrics["test"]
+    assert metrics["split"] == "speakers" and test["error_rate"] > 0
+    if strings:
+        assert [n["texts"] for n in test["by_length"].values()] == [40] * word_strings.MOST
+        assert [n["symbols"] for n in test["by_noise"].values()] == [4 * 60] * 5
+    assert (tmp_path / "run/spikes.png").read_bytes().startswith(b"\x89PNG")
+    version = tmp_path / "saved_models/speech/1"
+    portable_ops(version)
+    whole = {"samples": SOUND[None], "lengths": np.int32([len(SOUND)]), "rate": np.int32(8000)}
+    assert answered(version, "serving_default", whole)["texts"].shape == (1, ctc.TOLD)
+    states = answered(version, "initial_state", {"batch_size": np.int32(1)})
+    for size in (0, 100, len(SOUND)):
+        chunk = {"chunk": SOUND[None, :size], "rate": np.int32(8000)}
+        answer = answered(version, "stream", chunk | states)
+        states = {name: answer[name] for name in states}
+    for name, value, says in (
+        ("rate", np.int32(44100), "must be 8000 in a stream"),
+        ("heard_samples", np.zeros((1, 500), "float32"), "at most 360 samples"),
+        ("last_symbol", np.int32([99]), "`last_symbol` must be between"),
+        ("chunk", np.zeros((1, 2**22 + 1), "float32"), "piece by piece"),
+        ("chunk", np.full((1, 10), np.nan, "float32"), "must be finite"),
+    ):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=says):
+            answered(version, "stream", chunk | states | {name: value})
