@@ -54,8 +54,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--encoding", help="of --text; default: UTF-8")
     add("--tokens", choices=("characters", "words"), help="default: characters; of imdb, words")
     add("--backwards", action="store_true", help="read words from the end of each text")
-    add("--generate", nargs="+", metavar="PROMPT", help="how texts begin that are written")
-    add("--length", type=positive, default=500, help="characters to write; default: 500")
+    prompts = {"type": command_line.text, "metavar": "PROMPT", "nargs": "+"}
+    add("--generate", **prompts, help="how texts begin that are written")
+    add("--length", type=positive, default=500, help="to write, in --tokens; default: 500")
     add("--temperature", type=float, default=0.8, help="0: the most probable; default: 0.8")
     add("--top-k", type=positive, help="draw from so many most probable; default: all")
     number = {"type": float, "default": 1.0}
@@ -71,8 +72,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--backwards makes an encoder: no --generate, --onnx, --litert")
     if args.encoding and not args.data:
         parser.error("--encoding is of files: give --text FILE")
-    if not 0 <= args.temperature < math.inf:
-        parser.error(f"--temperature must be 0 or above, got {args.temperature}")
+    if not 0 <= args.temperature <= 1000:
+        parser.error(f"--temperature must be from 0 to 1000, got {args.temperature}")
+    if (args.top_k or 0) >= 2**31:
+        parser.error(f"--top-k must be below 2**31, got {args.top_k}")
     if not 0 <= args.top_p <= 1:
         parser.error(f"--top-p must be from 0 to 1, got {args.top_p}")
     return args
@@ -122,7 +125,8 @@ SMALL = {"units": 128, "depth": 1, "dropout": 0.0, "recurrent_dropout": 0.0}  # 
 def load(args: argparse.Namespace) -> str:
     """The whole text."""
     if args.data:
-        return "".join(text_files.read(path, args.encoding) for path in args.data)
+        files = [text_files.read(path, args.encoding) for path in args.data]
+        return "".join(file if file.endswith("\n") else f"{file}\n" for file in files)
     if args.dataset == "sample":
         return brackets.text(200_000, f"{args.seed}")
     parts, _ = prepared_data.load("tiny_shakespeare")
@@ -150,6 +154,9 @@ def load_texts(args: argparse.Namespace) -> list[str]:
     if args.dataset == "imdb":
         read = prepared_data.reviews().batch(1000).as_numpy_iterator()
         return [text.decode() for some in read for text in some]
+    if args.data:
+        files = [text_files.read(path, args.encoding) for path in args.data]
+        return [text for file in files for text in text_files.texts(file)]
     return text_files.texts(load(args))
 
 
@@ -298,16 +305,23 @@ def main(args: argparse.Namespace) -> None:
     training.seed(args)
     by_words = args.tokens == "words"
     kind, prompts = Words if by_words else Characters, args.generate or [""]
-    text_scores.refuse_too_much(prompts, args.length, kind)
+    if not args.backwards:
+        text_scores.refuse_too_much(prompts, args.length, kind)
     text = split_texts(load_texts(args), args.seed) if by_words else split(load(args))
     symbols, train, validation = (number_words if by_words else number_characters)(*text)
-    most = (min(len(train), len(validation)) - 1) // PIECE
-    if args.batch and args.batch > most:
-        raise SystemExit(f"--batch {args.batch}: the validation text makes {most} streams at most.")
+    shorter = min(len(train), len(validation))
+    most = (shorter - 1) // PIECE
+    if (args.batch or 1) > most:
+        what = f"the training or the validation text has {shorter} {symbols.name}: it"
+        raise SystemExit(
+            f"--batch {args.batch}: {what} makes {most} streams at most."
+            if args.batch
+            else f"{what} is too short to learn from; {PIECE + 1} are needed. Give more texts."
+        )
     training.begin(args, *text)  # which may delete an earlier run: so not before
     if args.backwards:
         train, validation = map(words.read_backwards, (train, validation))
-    streams = args.batch or max(1, min(STREAMS, len(validation) // (6 * PIECE)))
+    streams = args.batch or max(1, min(STREAMS, shorter // (6 * PIECE)))
     parts = 1 if args.steps else math.ceil(len(train) / (streams * PIECE * PART))
 
     def done():
@@ -343,7 +357,8 @@ def main(args: argparse.Namespace) -> None:
     training.write_metrics(args, trained, model, validation=scores)
     published = PUBLISHED if args.dataset == "tiny_shakespeare" else {}
     nats = f"nats a {symbols.name.removesuffix('s')}"
-    pictures.loss_over_time(args.output / "curves.png", trained, published, nats)
+    told = f"{SAMPLES:,} words to choose from and " if by_words else ""
+    pictures.loss_over_time(args.output / "curves.png", trained, published, nats, told)
     text_scores.show(scores, symbols.name)
     if not by_words:
         found = unit_search.search(model, symbols, text[1])

@@ -160,6 +160,8 @@ def build(
 ) -> keras.Model:
     counts = Counter(word.lower() for words, _ in train for word in words)
     learned = [word for word, n in counts.most_common() if n > 1]
+    if pretrained:
+        pretrained.say_known(counts.elements())
     vectors = word_vectors.for_words(embeddings, learned) if embeddings else {}
     others = pretrained.words if pretrained else vectors
     others = [word for word in others if word == word.lower()]  # as all are looked up

@@ -90,7 +90,7 @@ from recipes.common.classification import of_each_class, to_probabilities
 from recipes.common.row_adam import RowAdam
 from recipes.common.samples import reviews, short_opinions, word_order
 from recipes.common.word_dropout import WordDropout
-from recipes.common.words import RULES, standardize, vectorization
+from recipes.common.words import RULES, apart, standardize, vectorization
 
 LABELS = ["negative", "positive"]
 EXAMPLES = ["The film was good, not bad.", "The film was bad, not good."]
@@ -98,6 +98,7 @@ SLOWER = {"embedding": 0.3, "read": 0.3}  # the part of the rate that pre-traine
 FREQUENT = 5000  # words that the network tells apart; rarer ones are names, to know films by
 LONGEST = 800  # words read of a review; 3% of IMDB's are longer
 OPINIONS = 40_000  # made up; the network reads them among IMDB's reviews
+TOGETHER = 32  # texts whose n-grams are found at once, padded to the longest
 SHORT = 30  # words and marks: of fewer, the network alone answers then. No opinion has more
 Reviews = tuple[list[str], list[int]]  # the texts and their labels
 
@@ -155,10 +156,13 @@ def build(
 ) -> keras.Model:
     """Its outputs: the scores by "network" and "ngrams", and the probabilities by "both"; of the
     second of two classes, or of all. Texts of fewer than `short` words n-grams have no say in."""
-    texts = tf.data.Dataset.from_tensor_slices(train[0]).batch(1000)
+    texts = tf.data.Dataset.from_tensor_slices(train[0])
     number = vectorization(vocabulary=pretrained.words if pretrained else None)
-    if not pretrained:
-        number.adapt(texts)
+    if pretrained:
+        some = apart(tf.constant(train[0][:1000])).flat_values.numpy()
+        pretrained.say_known(word.decode() for word in some)
+    else:
+        number.adapt(texts.batch(1000))
 
     text = keras.Input((), dtype="string", name="text")
     numbers = ops.pad(number(text), [[0, 0], [0, 1]])  # one place even for ""
@@ -187,7 +191,7 @@ def build(
     scores = {"network": keras.layers.Dense(outputs, name="classify")(x)}
     both = scores["network"]
     if not unidirectional:
-        linear = ngrams.most_frequent(texts.map(number), classes, name="ngrams")
+        linear = ngrams.most_frequent(texts.batch(TOGETHER).map(number), classes, name="ngrams")
         scores["ngrams"] = linear(numbers)
         both = ngrams.Mix(short, name="mix")([both, scores["ngrams"]], numbers)
     return keras.Model(text, {**scores, "both": to_probabilities(both)}, name="sentiment")
@@ -218,7 +222,7 @@ def teach_ngrams(model: keras.Model, data: Reviews, args: argparse.Namespace) ->
     learning rate falls to 0."""
     keras.utils.set_random_seed(args.seed)  # the same after an interruption
     layer, numbers = model.get_layer("ngrams"), model.get_layer("vocabulary")
-    texts = tf.data.Dataset.from_tensor_slices(data[0]).batch(1000)
+    texts = tf.data.Dataset.from_tensor_slices(data[0]).batch(TOGETHER)
     layer.count(ngrams.of_each(texts.map(numbers)), data[1])
     linear, size = one_part(model, "ngrams"), args.batch or BATCH
     batched = batches(data, shuffle=True, batch=size).take(args.steps or -1)

@@ -22,6 +22,7 @@ from recipes.common import (
 )
 from recipes.common.characters import Characters, split_off_tail
 from recipes.common.samples import brackets
+from recipes.common.words import Words
 
 pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
 
@@ -119,9 +120,11 @@ def test_too_little_text_and_wrong_options_are_refused(tmp_path, capsys):
     (tmp_path / "text.txt").write_text("a")
     text = ["--text", str(tmp_path / "text.txt")]
     for wrong, says in (
-        (["--temperature", "-1"], "--temperature must be 0 or above"),
-        (["--temperature", "nan"], "--temperature must be 0 or above"),
+        (["--temperature", "-1"], "--temperature must be from 0 to 1000"),
+        (["--temperature", "nan"], "--temperature must be from 0 to 1000"),
+        (["--top-k", "3000000000"], "--top-k must be below"),
         (["--top-p", "1.5"], "--top-p must be from 0 to 1"),
+        (["--generate", "\udcff"], "is not in UTF-8"),
         (["--top-k", "0"], "must be above 0"),
         (["--encoding", "latin-1"], "give --text FILE"),
         ([*text, "--dataset", "sample"], "exclude each other"),
@@ -132,6 +135,10 @@ def test_too_little_text_and_wrong_options_are_refused(tmp_path, capsys):
         assert says in capsys.readouterr().err
     with pytest.raises(SystemExit, match="smaller --length"):
         language_model.main(language_model.arguments(["--length", "9000"]))
+    with pytest.raises(SystemExit, match="up to 1,100 words each are more than 1,024"):
+        text_scores.refuse_too_much(["好" * 600, "good"], 500, Words)
+    with pytest.raises(SystemExit, match="up to 1,101 words each are more than 1,024"):
+        text_scores.refuse_too_much(["isn't " * 300 + "."], 500, Words)
     with pytest.raises(SystemExit, match="too little text"):
         language_model.main(language_model.arguments([*text, "--output", str(tmp_path / "run")]))
 

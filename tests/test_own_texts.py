@@ -163,6 +163,12 @@ def test_each_class_is_in_each_part_by_its_share(tmp_path):
     assert labelled_texts.from_table(args)[0] != data
 
 
+def test_classes_are_in_the_order_of_their_numbers_and_blanks_make_none(tmp_path):
+    rows = [f"a review of some length {i},{i % 10 + 1}{' ' * (i % 3)}" for i in range(200)]
+    _, names = labelled_texts.from_table(table(tmp_path / "a.csv", "text,label", rows))
+    assert names == [str(k) for k in range(1, 11)]
+
+
 def dataset(monkeypatch, module, features, **splits):
     """Has TFDS give a dataset of these examples, by any name."""
     features = tfds.features.FeaturesDict(features)
@@ -183,7 +189,7 @@ def test_a_dataset_of_one_text_and_one_label(monkeypatch):
     dataset(monkeypatch, labelled_texts, features, train=train, validation=train, test=held_back)
     data, names = sentiment.load("glue/other", 0)
     assert names == ["down", "level", "up"]
-    assert [len(data[part][0]) for part in ("train", "validation", "test")] == [54, 60, 6]
+    assert [len(data[part][0]) for part in ("train", "validation", "test")] == [54, 6, 60]
     assert all(
         names[label] == names[int(text.split()[1]) % 3] for text, label in zip(*data["test"])
     )

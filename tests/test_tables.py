@@ -96,6 +96,18 @@ def test_another_encoding_is_refused_with_the_way_out(tmp_path):
     path.write_bytes("text,label\n“café”,b\n".encode("cp1252"))
     with pytest.raises(SystemExit, match="--encoding cp1252"):
         tables.read(path)
+    path.write_bytes("text,label\nok,a\n".encode("utf-16-le"))
+    with pytest.raises(SystemExit, match=r"zeros between its letters.*--encoding utf-16-le"):
+        tables.read(path)
+    path.write_bytes("text,label\nok,a\n".encode("utf-8-sig"))
+    assert list(tables.read(path, "utf-8")) == ["text", "label"]
+    path = tmp_path / "a.csv.gz"
+    damaged = bytearray(gzip.compress(b"text,label\nok,a\n" * 100))
+    damaged[20] ^= 255
+    path.write_bytes(damaged)
+    with pytest.raises(SystemExit, match=r"a\.csv\.gz cannot be read"):
+        tables.read(path)
+    path = tmp_path / "a.csv"
     path.write_bytes("text,label\nok,a\n".encode("utf-16"))
     with pytest.raises(SystemExit, match="--encoding utf-16"):
         tables.read(path)

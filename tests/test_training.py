@@ -116,7 +116,9 @@ def test_a_run_that_differs_is_refused_by_its_differences(changed, says, tmp_pat
     said = str(error.value)
     assert all(text in said for text in [*says, "--restart"])
     assert said.count(" there, ") == 1  # and nothing but the difference
+    (tmp_path / "metrics.json").touch()
     again, _ = run(tmp_path, epochs, [0.2] * 2, monkeypatch, restart=True, **changed)
+    assert not (tmp_path / "metrics.json").exists()
     assert again["history"]["val_loss"] == [0.2] * epochs
 
 

@@ -225,6 +225,37 @@ def test_encoders_that_do_not_fit_are_refused(runs, names, says):
         encoders.Encoders([runs[name] for name in names], layers.LSTM)
 
 
+def test_texts_that_encoders_do_not_know_are_refused(runs, capsys):
+    started = encoders.Encoders([runs["forwards"]], layers.LSTM)
+    sentiment.build((["a good unheard film"], [1]), "lstm", pretrained=started)
+    assert "75.0% of the words to learn from were known" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="another language"):
+        sentiment.build((["фильм хорош"], [1]), "lstm", pretrained=started)
+    with pytest.raises(SystemExit, match="another language"):
+        pos_tagging.build([(["хорош"], ["ADJ"])], ["ADJ"], "lstm", pretrained=started)
+
+
+def test_texts_that_fill_no_piece_are_refused_before_training(tmp_path):
+    texts = ["a title of six short words", *["many words " * 10_000]]
+    for k in range(30):
+        (tmp_path / f"{k}.txt").write_text(texts[k == 0])
+    files = [str(path) for path in sorted(tmp_path.glob("*.txt"))]
+    args = ["--text", *files, "--tokens", "words", "--output", str(tmp_path / "run")]
+    with pytest.raises(SystemExit, match="words: it is too short to learn from; 97 are needed"):
+        language_model.main(language_model.arguments(args))
+    assert not (tmp_path / "run").exists()
+
+
+def test_each_files_texts_are_its_own(tmp_path):
+    """One has its texts between blank lines, the other one a line; neither ends in a line's end."""
+    for name, text in (("a", "one\nwith two lines\n\ntwo"), ("b", "three\nfour")):
+        (tmp_path / name).write_text(text)
+    args = language_model.arguments(["--text", str(tmp_path / "a"), str(tmp_path / "b")])
+    found = language_model.load_texts(args)
+    assert found == ["one\nwith two lines", "two", "three", "four"]
+    assert language_model.load(args) == "one\nwith two lines\n\ntwo\nthree\nfour\n"
+
+
 def test_damaged_encoders_are_refused(runs, tmp_path):
     (tmp_path / "vocabulary.txt").write_text("a\nb")
     (tmp_path / "encoder.keras").write_bytes((runs_file := f"{runs['gru']}/encoder.keras").encode())

@@ -207,6 +207,15 @@ def positive(text: str) -> int:
     return number
 
 
+def text(given: str) -> str:
+    """An argument that must be in UTF-8."""
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"is not in UTF-8: {given!a}") from None
+    return given
+
+
 def seed(text: str) -> int:
     """An argument that seeds random numbers: a whole number from 0 to 2³¹ − 1."""
     number = int(text)

@@ -6,6 +6,7 @@ vocabulary.txt   the words, one a line, numbered from 2: 0 ends a text, 1 is any
 """
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,21 @@ class Encoders:
     def content(self) -> list:
         """All that a run depends on which starts from these."""
         return [self.words, *([name, model.get_weights()] for name, model in self.models.items())]
+
+    def say_known(self, words: Iterable[str]) -> None:
+        """Says how many of these words the language models know.
+
+        Raises:
+            SystemExit: If they know hardly any.
+        """
+        words, known = list(words), {*self.words}
+        share = sum(word in known for word in words) / max(1, len(words))
+        print(f"--pretrained: {share:.1%} of the words to learn from were known before.")
+        if share < 0.05:
+            raise SystemExit(
+                "--pretrained: these texts are of another language, or kind, than those it has "
+                "read. Train a language model on texts like them, or leave it out."
+            )
 
     def renumbered(self, numbers, vocabulary: list[str]):
         """Numbers of words in a vocabulary that begins with "" and "[UNK]", as those here."""

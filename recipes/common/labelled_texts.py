@@ -44,6 +44,8 @@ def from_tfds(name: str) -> tuple[dict[str, Part], list[str]]:
     found = {split: read(split) for split in ("train", "validation", "test") if split in splits}
     # Where labels are held back (GLUE's tests), they are -1.
     found = {split: part for split, part in found.items() if min(part[1]) >= 0}
+    if "test" not in found and "validation" in found:  # drawn from "train", it might be too alike
+        found["test"] = found.pop("validation")
     return found, info.features[labels[0]].names
 
 
@@ -61,7 +63,8 @@ def from_table(args: argparse.Namespace) -> tuple[dict[str, Part], list[str]]:
     table = tables.read(path, args.encoding, as_text=True)
     text, label = args.text, args.label = columns(table, path, args.text, args.label)
     check_rows(table, path, text, label)
-    names = sorted(set(table[label]))
+    table[label] = table[label].str.strip()
+    names = in_order(set(table[label]))
     check_data.classes(table[label], f"column {label!r} of {path}", LEAST)
     print(f"{path}: {len(table)} texts in column {text!r}, {len(names)} classes in {label!r}.")
 
@@ -72,6 +75,7 @@ def from_table(args: argparse.Namespace) -> tuple[dict[str, Part], list[str]]:
     if test:
         found["test"] = tables.read(test, args.encoding, as_text=True)
         check_rows(found["test"], test, text, label)
+        found["test"][label] = found["test"][label].str.strip()
         unknown = found["test"].index[~found["test"][label].isin(names)]
         if len(unknown):
             raise SystemExit(
@@ -83,6 +87,14 @@ def from_table(args: argparse.Namespace) -> tuple[dict[str, Part], list[str]]:
     return parts, names
 
 
+def in_order(names: set[str]) -> list[str]:
+    """Numbers by their size, or else all by their letters."""
+    try:
+        return sorted(names, key=float)
+    except ValueError:
+        return sorted(names)
+
+
 def columns(
     table: pd.DataFrame, path: Path, text: str | None, label: str | None
 ) -> tuple[str, str]:
@@ -90,7 +102,7 @@ def columns(
     for option, name in (("--text", text), ("--label", label)):
         if name is not None and name not in table:
             raise SystemExit(f"{option}: {path} has no column {name!r}, but {list(table)}.")
-    distinct = table.nunique()
+    distinct = table.apply(lambda column: column.str.strip().nunique())
     long = table.apply(lambda column: column.str.len().mean() >= 15)
     others = [name for name in table if name not in (text, label)]
     texts = [text] if text else [n for n in others if long[n] and distinct[n] > len(table) / LEAST]

@@ -32,16 +32,19 @@ def curves(path: Path, history: dict[str, list[float]], best_epoch: int) -> None
     _save(figure, path)
 
 
-def loss_over_time(path: Path, trained: dict, published: dict[str, float], ylabel: str) -> None:
+def loss_over_time(
+    path: Path, trained: dict, published: dict[str, float], ylabel: str, told: str = ""
+) -> None:
     """The loss over epochs and minutes, beside others' figures by name.
 
     Args:
         trained: What `training.fit` returns.
+        told: What else made training another task.
     """
     history = trained["history"]
     epochs = np.arange(1, len(history["loss"]) + 1)
     figure, axis = plt.subplots(figsize=(7, 5))
-    axis.plot(epochs, history["loss"], marker="o", label="training, with dropout")
+    axis.plot(epochs, history["loss"], marker="o", label=f"training, with {told}dropout")
     axis.plot(epochs, history["val_loss"], marker="o", label="validation")
     axis.axvline(trained["best_epoch"], color="grey", linestyle=":", label="kept")
     for k, (name, nats) in enumerate(published.items()):

@@ -19,7 +19,7 @@ from serving import onnx_query
 
 # In a request to the export, so that its memory is bounded:
 MOST_TEXTS = 256
-MOST_BYTES = 2**26  # each text padded to the longest
+MOST_BYTES = 2**24  # each text padded to the longest
 
 
 def bounded(name: str, texts: tf.Tensor) -> tf.Tensor:

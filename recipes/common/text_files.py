@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import zlib
 from pathlib import Path
 
 
@@ -19,7 +20,7 @@ def read(path: Path, encoding: str | None = None) -> str:
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             found = file.read()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise SystemExit(f"{path} cannot be read: {reason}.") from error
     try:
@@ -39,7 +40,12 @@ def read(path: Path, encoding: str | None = None) -> str:
             f"{path}, line {line}, is not in {encoding or 'UTF-8'} (byte 0x{found[error.start]:02x}"
             f"). Say what it is in, for example --encoding {likely}; or save it as UTF-8."
         ) from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    if "\0" in text:
+        raise SystemExit(
+            f"{path} is not in {encoding or 'UTF-8'}, or no text: it has zeros between its "
+            "letters. Say what it is in, for example --encoding utf-16-le; or save it as UTF-8."
+        )
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def texts(text: str) -> list[str]:

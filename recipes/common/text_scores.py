@@ -90,7 +90,10 @@ def show_texts(served: dict, args: argparse.Namespace, prompts: list[str]) -> No
 
 def refuse_too_much(prompts: list[str], length: int, symbols: type[Characters | Words]) -> None:
     """Ends the program if so much can't be written at once."""
-    longest = max(len(p.split() if symbols is Words else p) for p in prompts)
+    if symbols is Words:
+        longest = int(tf.reduce_max(words.apart(tf.constant(prompts)).row_lengths()))
+    else:
+        longest = max(map(len, prompts))
     places = len(prompts) * (longest + length)
     if places > symbols.most_places:
         raise SystemExit(

@@ -33,6 +33,8 @@ PLACES = (
     "onnx",
     "litert",
     "data",
+    "pretrained",
+    "embeddings",
     "test_data",
     "validation_data",
     "questions",
@@ -51,7 +53,6 @@ LATER = {
     "batch": None,
     "crf": False,
     "pieces": None,
-    "pretrained": None,
     "quantiles": None,
     "tokens": "characters",
     "units": 128,
@@ -80,6 +81,7 @@ def begin(args: argparse.Namespace, *data, extendable: bool = False) -> None:
     if args.restart and workers.is_chief():
         for folder in ("checkpoints", "tensorboard"):
             shutil.rmtree(args.output / folder, ignore_errors=True)
+        (args.output / "metrics.json").unlink(missing_ok=True)
     kept = None if args.restart else history(args.output)
     done = len(kept["epochs"]) if kept else 0
     workers.agree({"data read, by fingerprint": args.data_read, "epochs done in --output": done})
@@ -96,6 +98,7 @@ def refuse_another(kept: dict, args: argparse.Namespace) -> None:
     """Ends the program if the run of which `kept` is the history was started otherwise."""
     now = identity(args)
     before = {name: LATER[name] for name in now if name in LATER} | kept["run"]
+    before = {name: value for name, value in before.items() if name not in PLACES}
     differences = []
     for name in [*now, *(name for name in before if name not in now)]:
         there, here = before.get(name), now.get(name)

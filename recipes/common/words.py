@@ -36,6 +36,11 @@ def standardize(texts: tf.Tensor) -> tf.Tensor:
     return replaced(tf.strings.lower(texts, "utf-8"), RULES)
 
 
+def apart(texts: tf.Tensor) -> tf.RaggedTensor:
+    """The words of each of (batch,) texts."""
+    return tf.strings.split(standardize(texts))
+
+
 def replaced(texts: tf.Tensor, rules: tuple) -> tf.Tensor:
     """`texts`, one (pattern, replacement) after the other applied everywhere."""
     for pattern, replacement in rules:
