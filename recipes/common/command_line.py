@@ -207,6 +207,14 @@ def positive(text: str) -> int:
     return number
 
 
+def not_negative(text: str) -> int:
+    """An argument that must be a whole number, 0 or above."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must not be below 0, got {number}")
+    return number
+
+
 def text(given: str) -> str:
     """An argument that must be in UTF-8."""
     try:

@@ -1,5 +1,5 @@
-"""What training makes of recordings: other speeds, levels, microphones, noises and silences; less
-of them."""
+"""What training makes of recordings: other speeds, edges, levels, microphones, noises and
+silences; less of them."""
 
 import keras
 import numpy as np
@@ -14,6 +14,17 @@ FASTEST = FASTER * UNEVEN
 def speed(x: np.ndarray, factor: float) -> np.ndarray:
     """`x` so many times as fast, and as high: another speaker, to the ear (Ko et al. 2015)."""
     return np.interp(np.arange(0, len(x) - 1, factor), np.arange(len(x)), x).astype("float32")
+
+
+def cut(x: np.ndarray, below: float, piece: int = 80) -> np.ndarray:
+    """`x` from its first to its last 10 ms that are not so many decibels below the loudest: some
+    recordings begin late and end early, and "six" has lost its s, if not both."""
+    count = len(x) // piece
+    if count < 2:
+        return x
+    powers = np.mean(np.square(x[: count * piece].reshape(-1, piece), dtype="float64"), axis=1)
+    loud = np.flatnonzero(powers >= powers.max() * 10 ** (below / 10))
+    return x[loud[0] * piece : (loud[-1] + 1) * piece]
 
 
 def another_microphone(size: int, random: np.random.Generator) -> np.ndarray:
@@ -79,8 +90,10 @@ def joined(
 
 
 def varied(words: list[np.ndarray], random: np.random.Generator, rate: int) -> np.ndarray:
-    """`joined`, at a drawn speed, by a drawn microphone, with drawn pauses, levels and noise."""
+    """`joined`, at a drawn speed, by a drawn microphone, with drawn pauses, levels and noise, and
+    drawn edges lost."""
     factor, microphone = random.uniform(0.85, FASTER), another_microphone(64, random)
+    words = [cut(word, -random.uniform(10, 40)) for word in words]
     words = [speed(word, factor * random.uniform(0.95, UNEVEN)) for word in words]
     words = [heard_by(microphone, word) for word in words]
     pauses = (random.uniform(0, 0.2, len(words) + 1) * rate).astype(int)

@@ -52,6 +52,7 @@ LATER = {
     "backwards": False,
     "batch": None,
     "crf": False,
+    "made_up_voices": 0,
     "pieces": None,
     "quantiles": None,
     "tokens": "characters",

@@ -30,8 +30,9 @@ def refuse_short(data: list[Recording], rate: int) -> None:
 def drawn(
     groups: list[list[Recording]], words: int, random: np.random.Generator
 ) -> list[Recording]:
-    """So many words by one speaker."""
-    group = groups[random.integers(len(groups))]
+    """So many words by one speaker, who is drawn the more often, the more recordings there are."""
+    sizes = np.array([len(group) for group in groups])
+    group = groups[random.choice(len(groups), p=sizes / sizes.sum())]
     return [group[i] for i in random.integers(len(group), size=words)]
 
 
