@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sys
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from conftest import answered, portable_ops
 from recipes import speech
 from recipes.common import (
     ctc,
+    made_up_voices,
     recordings,
     resampling,
     spectral_shapes,
@@ -372,6 +374,48 @@ def test_another_microphone_changes_levels_of_frequencies_and_nothing_else():
     np.testing.assert_allclose(augmentation.heard_by(np.ones(64), SOUND), SOUND, atol=1e-6)
 
 
+def test_edges_are_cut_by_their_level():
+    quiet, loud = np.full(800, 0.01, "float32"), np.full(1600, 0.5, "float32")  # 34 dB apart
+    x = np.concatenate([quiet, loud, 2 * quiet, loud, quiet, quiet])
+    np.testing.assert_array_equal(augmentation.cut(x, -40), x)
+    np.testing.assert_array_equal(augmentation.cut(x, -30), x[800:-1600])  # nothing in between
+    np.testing.assert_array_equal(augmentation.cut(x[:100], -30), x[:100])
+    np.testing.assert_array_equal(augmentation.cut(0 * x, -10), 0 * x)
+
+
+def test_made_up_voices_say_the_words_each_otherwise():
+    found = made_up_voices.recordings(6, ["six", "turn on"], 8000, seed=0)
+    assert [r.text for r in found] == ["six", "turn on"] * 6
+    assert len({r.speaker for r in found}) == 6
+    for r in found:
+        assert 0.1 < len(r.samples) / 8000 < 2 and 0.1 < np.abs(r.samples).max() < 1.1
+    seconds = np.array([len(r.samples) for r in found]).reshape(6, 2) / 8000
+    assert np.ptp(seconds[:, 0]) > 0.05 and (seconds[:, 0] < seconds[:, 1]).mean() > 0.6
+    # An s hisses, a vowel doesn't: how often the sign changes, at the end and in the middle.
+    changes = [np.diff(np.sign(r.samples)) != 0 for r in found[::2]]
+    hiss = [[c[-400:].mean(), c[len(c) // 4 : len(c) // 2].mean()] for c in changes]
+    assert np.mean(hiss, axis=0)[0] > 1.5 * np.mean(hiss, axis=0)[1]
+    assert len(made_up_voices.throats()) > 50 and not made_up_voices.recordings(0, ["a"], 8000, 0)
+
+
+def test_who_has_no_synthesizer_is_told_how_to_get_it(monkeypatch):
+    made_up_voices.synthesizer.cache_clear()
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    with pytest.raises(SystemExit, match="pip install espeakng-loader"):
+        made_up_voices.recordings(1, ["six"], 8000, seed=0)
+
+
+def test_made_up_voices_are_of_the_spoken_digits(tmp_path, capsys):
+    assert speech.arguments([]).made_up_voices == 100
+    assert speech.arguments(["--made-up-voices", "0"]).made_up_voices == 0
+    assert speech.arguments(["--dataset", "sample"]).made_up_voices == 0
+    path = ["--data", str(table(tmp_path, ["a.wav,text,ann"])), "--output", str(tmp_path / "run")]
+    assert speech.arguments(path).made_up_voices == 0
+    with pytest.raises(SystemExit):
+        speech.arguments([*path, "--made-up-voices", "9"])
+    assert "say words, not a table's texts" in capsys.readouterr().err
+
+
 def test_words_are_joined_at_their_levels_above_the_noise():
     words = [SOUND, 0.1 * SOUND]
     pauses, levels = np.array([800, 1600, 2400]), np.array([-20.0, -30.0])
@@ -700,7 +744,7 @@ def test_own_recordings_become_a_model_that_streams(strings, tmp_path):
         rows.append(f"{name},{words[number]},{speaker}")
     data = tmp_path / "sounds" if strings else table(tmp_path / "sounds", rows)
     args = ["--data", str(data), "--test-speaker", "ben", "--epochs", "1", "--units", "8"]
-    args += ["--strings"] if strings else ["--pieces", "14"]
+    args += ["--strings", "--made-up-voices", "2"] if strings else ["--pieces", "14"]
     args += ["--output", str(tmp_path / "run"), "--saved-models", str(tmp_path / "saved_models")]
     speech.main(speech.arguments(args))
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
