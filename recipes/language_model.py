@@ -125,8 +125,8 @@ SMALL = {"units": 128, "depth": 1, "dropout": 0.0, "recurrent_dropout": 0.0}  # 
 def load(args: argparse.Namespace) -> str:
     """The whole text."""
     if args.data:
-        files = [text_files.read(path, args.encoding) for path in args.data]
-        return "".join(file if file.endswith("\n") else f"{file}\n" for file in files)
+        *files, last = [text_files.read(path, args.encoding) for path in args.data]
+        return "".join(file.removesuffix("\n") + "\n" for file in files) + last
     if args.dataset == "sample":
         return brackets.text(200_000, f"{args.seed}")
     parts, _ = prepared_data.load("tiny_shakespeare")

@@ -160,8 +160,6 @@ def build(
 ) -> keras.Model:
     counts = Counter(word.lower() for words, _ in train for word in words)
     learned = [word for word, n in counts.most_common() if n > 1]
-    if pretrained:
-        pretrained.say_known(counts.elements())
     vectors = word_vectors.for_words(embeddings, learned) if embeddings else {}
     others = pretrained.words if pretrained else vectors
     others = [word for word in others if word == word.lower()]  # as all are looked up
@@ -299,6 +297,8 @@ def main(args: argparse.Namespace) -> None:
         data, tags = load(args.dataset, args.seed, args.column)
     args.epochs = args.epochs or training.enough_epochs(len(data["train"]), size, 4700)
     pretrained = args.pretrained and encoders.Encoders(args.pretrained, CELLS[args.cell])
+    if pretrained:
+        pretrained.say_known(word.lower() for words, _ in data["train"] for word in words)
     told = pretrained.content() if pretrained else word_vectors.content(args.embeddings)
     training.begin(args, data, tags, *told)
     train = batches(data["train"], tags, shuffle=True, batch=size).take(args.steps or -1)

@@ -158,10 +158,7 @@ def build(
     second of two classes, or of all. Texts of fewer than `short` words n-grams have no say in."""
     texts = tf.data.Dataset.from_tensor_slices(train[0])
     number = vectorization(vocabulary=pretrained.words if pretrained else None)
-    if pretrained:
-        some = apart(tf.constant(train[0][:1000])).flat_values.numpy()
-        pretrained.say_known(word.decode() for word in some)
-    else:
+    if not pretrained:
         number.adapt(texts.batch(1000))
 
     text = keras.Input((), dtype="string", name="text")
@@ -284,6 +281,9 @@ def main(args: argparse.Namespace) -> None:
     size = args.batch or BATCH
     data, labels = labelled_texts.from_table(args) if args.data else load(args.dataset, args.seed)
     args.epochs = args.epochs or training.enough_epochs(len(data["train"][0]), size, 2000)
+    if pretrained:
+        some = apart(tf.constant(data["train"][0][:1000])).flat_values.numpy()
+        pretrained.say_known(word.decode() for word in some)
     told = pretrained.content() if pretrained else word_vectors.content(args.embeddings)
     made_up = [short_opinions.opinions(OPINIONS, args.seed)] if args.dataset == "imdb" else []
     training.begin(args, data, labels, *told, *made_up)

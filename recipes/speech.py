@@ -67,6 +67,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     command_line.add_runtimes(parser)
     args = command_line.parse(parser, argv)
     table = args.data and args.data.is_file()
+    if args.data and args.dataset != "data":
+        parser.error("--data and --dataset exclude each other")
     if args.data and args.split:
         parser.error("--split is of the known datasets, not of --data")
     if args.split == "shared" and args.test_speaker:
@@ -131,7 +133,9 @@ def batches(
 
     def each(random):
         for i in random.permutation(len(data)) if vary else range(len(data)):
-            yield [data[i].samples], words.index(data[i].text)
+            sound = [data[i].samples]
+            sound = augmentation.cut_off(sound, random, RATE) if vary else sound
+            yield sound, words.index(data[i].text)
 
     return batched(each, tf.TensorSpec([], tf.int32), len(data), vary, batch)
 
@@ -156,7 +160,8 @@ def string_batches(data: list[Recording], symbols: Symbols, batch: int = BATCH) 
         for _ in range(len(data)):
             count = random.integers(1, word_strings.MOST + 1)
             words = word_strings.drawn(speakers, count, random)
-            yield [x.samples for x in words], [symbols.names.index(x.text) for x in words]
+            sounds = augmentation.cut_off([x.samples for x in words], random, RATE)
+            yield sounds, [symbols.names.index(x.text) for x in words]
 
     return batched(each, tf.TensorSpec([None], tf.int32), len(data), True, batch)
 
@@ -291,10 +296,35 @@ def evaluate_strings(read: Callable, data: list[Recording], symbols: Symbols) ->
 # --- Training and export ------------------------------------------------------------------------
 
 
-def learn_words(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras.Model, dict]:
+def what_is_said(args: argparse.Namespace, data: recordings.Parts) -> list[str] | Symbols:
+    """The words, or the symbols that texts are made of.
+
+    Raises:
+        SystemExit: If they can't be learned from these recordings.
+    """
+    texts = [recording.text for recording in data["train"]]
+    if args.strings or not args.texts:
+        words = sorted({*texts})
+        recordings.refuse_unheard(data, words)
+        if args.strings:
+            word_strings.refuse_short(data, RATE)
+            return Symbols.of(words, letters=False)
+        return words
+    if args.pieces:
+        symbols = Symbols.of_pieces(texts, args.pieces)
+    else:
+        symbols = Symbols.of(texts, letters=True)
+    hear = LogMel(RATE, BANDS)
+    for part in data.values():
+        symbols.refuse_unknown(part)
+        symbols.refuse_crowded(part, lambda samples: int(hear.steps(int(samples / FASTEST))))
+    return symbols
+
+
+def learn_words(
+    args: argparse.Namespace, data: recordings.Parts, words: list[str]
+) -> tuple[keras.Model, dict]:
     """(the model, its signatures)."""
-    words = sorted({recording.text for recording in data["train"]})
-    recordings.refuse_unheard(data, words)
     size = args.batch or BATCH
     train = batches(data["train"], words, vary=True, batch=size).take(args.steps or -1)
     model = build(data["train"], words, args.cell, args.units)
@@ -320,17 +350,12 @@ def learn_words(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
     return model, speech_export.word_signatures(model, words, data["test"][0].samples, RATE)
 
 
-def learn_texts(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras.Model, dict]:
+def learn_texts(
+    args: argparse.Namespace, data: recordings.Parts, symbols: Symbols
+) -> tuple[keras.Model, dict]:
     """(the model, its signatures)."""
-    texts, size = [recording.text for recording in data["train"]], args.batch or BATCH
-    if args.pieces:
-        symbols = Symbols.of_pieces(texts, args.pieces)
-    else:
-        symbols = Symbols.of(texts, letters=not args.strings)
+    size = args.batch or BATCH
     if args.strings:
-        recordings.refuse_unheard(data, symbols.names)
-        for part in data.values():
-            word_strings.refuse_short(part, RATE)
         train = string_batches(data["train"], symbols, size)
         lengths = range(1, word_strings.MOST + 1)
         strings = [
@@ -338,10 +363,6 @@ def learn_texts(args: argparse.Namespace, data: recordings.Parts) -> tuple[keras
         ]
         held_out = [string for each in strings for string in each]
     else:
-        hear = LogMel(RATE, BANDS)
-        for part in data.values():
-            symbols.refuse_unknown(part)
-            symbols.refuse_crowded(part, lambda samples: int(hear.steps(int(samples / FASTEST))))
         train, held_out = text_batches(data["train"], symbols, True, size), data["validation"]
     train = train.take(args.steps or -1)
     model = build_for_texts(data["train"], symbols, args.cell, args.units)
@@ -389,10 +410,13 @@ def main(args: argparse.Namespace) -> None:
     training.seed(args)
     data = recordings.load(args, RATE)
     args.split = recordings.split_of(data)
-    training.begin(args, data)
-    texts = sorted({recording.text for recording in data["train"]})
-    data["train"] += made_up_voices.recordings(args.made_up_voices, texts, RATE, args.seed)
-    model, served = (learn_texts if args.texts else learn_words)(args, data)
+    said = what_is_said(args, data)
+    words = sorted({recording.text for recording in data["train"]})
+    voices = made_up_voices.recordings(args.made_up_voices, words, RATE, args.seed)
+    # Another level is another network, though its weights would fit.
+    training.begin(args, data, voice_level.QUIET)  # may delete an earlier run: so not before
+    data["train"] += voices
+    model, served = (learn_texts if args.texts else learn_words)(args, data, said)
     version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)
     print(f"Exported to {version}; pictures and metrics are in {args.output}.")
 

@@ -14,13 +14,13 @@ MOST = 2**22  # samples in a request: what its models take
 def read(path: Path) -> tuple[list[float], int]:
     """(samples, the mean of all channels; samples a second)."""
     with opened(path) as file:
-        rate, count = file.getframerate(), file.getnframes()
-        if count > MOST:
+        rate, samples = file.getframerate(), samples_of(file, MOST + 1)
+        if len(samples) > MOST:
             raise SystemExit(
-                f"{path} is {count / rate:.0f} seconds long, {count:,} samples; at most {MOST:,} "
-                f"fit into a request. Cut it, give it {RATE} a second, or use --stream."
+                f"{path} has more than {MOST:,} samples, {MOST / rate:.0f} seconds: too many for a "
+                f"request. Cut it, give it {RATE} a second, or use --stream."
             )
-        return samples_of(file, count), rate
+        return samples, rate
 
 
 def pieces(path: Path) -> Iterator[list[float]]:

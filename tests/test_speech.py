@@ -29,7 +29,7 @@ from recipes.common.samples import syllables
 
 pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
 RANDOM = np.random.default_rng(0)
-QUICK = ["--epochs", "4"]
+QUICK = ["--epochs", "6"]
 SOUND = syllables.word(3, "ann", RANDOM)
 
 
@@ -294,7 +294,7 @@ def test_a_table_names_recordings_and_what_they_say(tmp_path):
     places = ["--data", str(path), "--output", str(tmp_path / "run")]
     data = recordings.load(speech.arguments([*places, "--test-speaker", "ben"]), 8000)
     assert [r.name for r in data["test"]] == [f"ben_{k}.wav" for k in range(10)]
-    assert [r.name for r in data["validation"]] == ["ann_0.wav", "cat_0.wav"]
+    assert [r.name for r in data["validation"]] == ["ann_0.wav", "cat_0.wav"]  # of 20
     assert len(data["train"]) == 18
     with pytest.raises(SystemExit, match="there is no 'eve', but ann, ben, cat"):
         recordings.load(speech.arguments([*places, "--test-speaker", "eve"]), 8000)
@@ -338,16 +338,19 @@ def made_up(speakers=("a", "b", "c", "d"), each=10):
 
 def test_who_is_tested_on_was_never_heard(capsys):
     found = made_up()
+    each = lambda r: (r.speaker, r.text)  # noqa: E731
     for test in ("a", "d", None):
-        data = recordings.by_speaker(found, test)
+        data = recordings.by_speaker(found, test, each)
         others = set("abcd") - {test or "d"}
         assert {r.name for r in data["test"]} == {r.name for r in found if r.speaker not in others}
         assert {r.name for r in data["validation"]} == {f"{t}_{s}_0" for t in "01" for s in others}
         assert {r.speaker for r in data["train"]} == others and len(data["train"]) == 54
     with pytest.raises(SystemExit, match="there is no 'e', but a, b, c, d"):
-        recordings.by_speaker(found, "e")
-    with pytest.raises(SystemExit, match="--split shared"):
-        recordings.by_speaker(made_up("a"), None)
+        recordings.by_speaker(found, "e", each)
+    with pytest.raises(SystemExit, match="only speaker is a, and another"):
+        recordings.by_speaker(made_up("a"), None, each)
+    with pytest.raises(SystemExit, match="who speaks is not known of all recordings: x"):
+        recordings.by_speaker([*found, Recording(SOUND, "0", "", "x.wav")], "a", each)
     assert recordings.split_of(data) == "speakers"
     data = recordings.shared(found, lambda r: (r.speaker, r.text), None)
     assert recordings.split_of(data) == "shared"
@@ -377,10 +380,22 @@ def test_another_microphone_changes_levels_of_frequencies_and_nothing_else():
 def test_edges_are_cut_by_their_level():
     quiet, loud = np.full(800, 0.01, "float32"), np.full(1600, 0.5, "float32")  # 34 dB apart
     x = np.concatenate([quiet, loud, 2 * quiet, loud, quiet, quiet])
-    np.testing.assert_array_equal(augmentation.cut(x, -40), x)
-    np.testing.assert_array_equal(augmentation.cut(x, -30), x[800:-1600])  # nothing in between
-    np.testing.assert_array_equal(augmentation.cut(x[:100], -30), x[:100])
-    np.testing.assert_array_equal(augmentation.cut(0 * x, -10), 0 * x)
+    np.testing.assert_array_equal(augmentation.cut(x, -40, 800), x)
+    np.testing.assert_array_equal(augmentation.cut(x, -30, 800), x[800:-1600])  # not in between
+    np.testing.assert_array_equal(augmentation.cut(x, -30, 5000), x)  # too little were left
+    np.testing.assert_array_equal(augmentation.cut(x[:100], -30, 800), x[:100])
+    np.testing.assert_array_equal(augmentation.cut(0 * x, -10, 800), 0 * x)
+    lengths = [len(augmentation.cut_off([x], np.random.default_rng(k), 8000)[0]) for k in range(50)]
+    assert set(lengths) == {len(x), len(x) - 2400}
+
+
+def test_a_tables_texts_lose_no_edges_and_words_do():
+    x = np.concatenate([np.full(16000, 0.001), np.sin(np.arange(4000))]).astype("float32")
+    symbols, data = ctc.Symbols.of(["ab"], letters=True), [Recording(x, "ab", "", "")] * 9
+    whole, _ = next(iter(speech.text_batches(data, symbols, True, 9)))
+    words, _ = next(iter(speech.batches(data, ["ab"], True, 9)))
+    assert whole["lengths"].numpy().min() > len(x) / augmentation.FASTEST
+    assert words["lengths"].numpy().max() < len(x) / 2
 
 
 def test_made_up_voices_say_the_words_each_otherwise():
@@ -481,7 +496,7 @@ def test_a_voice_never_heard_is_understood(run):
 def test_the_export_answers_at_any_rate_and_whatever_stands_behind(run):
     *_, version = run
     portable_ops(version)
-    data = recordings.by_speaker(recordings.sample(0), None)["test"][::13]
+    data = recordings.by_speaker(recordings.sample(0), None, lambda r: r.text)["test"][::13]
     rows = [r.samples for r in data]
     lengths = np.array([len(x) for x in rows], "int32")
     padded = np.stack([np.pad(x, (0, 4000 - len(x)), constant_values=np.nan) for x in rows])
@@ -651,7 +666,9 @@ def test_strings_are_of_one_speaker_and_the_same_each_time():
             3 + voices[string.speaker])))[0, 1]  # fmt: skip
         assert of > 0.99 and np.abs(string.samples).max() < 1
     with pytest.raises(SystemExit, match=r"shorter than 0\.1 seconds, too short to be joined"):
-        word_strings.refuse_short([*found, found[0]._replace(samples=SOUND[:700])], 8000)
+        word_strings.refuse_short(
+            {"train": found, "test": [found[0]._replace(samples=SOUND[:700])]}, 8000
+        )
 
 
 def test_errors_of_strings_are_counted_over_all_symbols():

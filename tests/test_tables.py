@@ -99,6 +99,12 @@ def test_another_encoding_is_refused_with_the_way_out(tmp_path):
     path.write_bytes("text,label\nok,a\n".encode("utf-16-le"))
     with pytest.raises(SystemExit, match=r"zeros between its letters.*--encoding utf-16-le"):
         tables.read(path)
+    path.write_bytes("text,label\nok,a\n".encode("utf-16-be"))
+    with pytest.raises(SystemExit, match=r"zeros between its letters.*--encoding utf-16-be"):
+        tables.read(path)
+    path.write_bytes(b"text,label\nok,a\nno\0,b\n")
+    with pytest.raises(SystemExit, match="line 3, has a zero byte"):
+        tables.read(path)
     path.write_bytes("text,label\nok,a\n".encode("utf-8-sig"))
     assert list(tables.read(path, "utf-8")) == ["text", "label"]
     path = tmp_path / "a.csv.gz"

@@ -225,14 +225,24 @@ def test_encoders_that_do_not_fit_are_refused(runs, names, says):
         encoders.Encoders([runs[name] for name in names], layers.LSTM)
 
 
-def test_texts_that_encoders_do_not_know_are_refused(runs, capsys):
+def test_texts_that_encoders_do_not_know_are_refused(runs, tmp_path, capsys):
     started = encoders.Encoders([runs["forwards"]], layers.LSTM)
-    sentiment.build((["a good unheard film"], [1]), "lstm", pretrained=started)
+    started.say_known(["a", "good", "unheard", "film"])
     assert "75.0% of the words to learn from were known" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="another language"):
-        sentiment.build((["фильм хорош"], [1]), "lstm", pretrained=started)
+        started.say_known(["фильм", "хорош"])
+    rows = ["text,label", *(f"это очень хороший фильм {i},{'ab'[i % 2]}" for i in range(60))]
+    (tmp_path / "a.csv").write_text("\n".join(rows))
+    args = ["--data", str(tmp_path / "a.csv"), "--pretrained", runs["forwards"]]
     with pytest.raises(SystemExit, match="another language"):
-        pos_tagging.build([(["хорош"], ["ADJ"])], ["ADJ"], "lstm", pretrained=started)
+        sentiment.main(sentiment.arguments([*args, "--output", str(tmp_path / "run")]))
+    words = [("1", "хорош", "ADJ"), ("2", "фильм", "NOUN")]
+    lines = ["\t".join([k, word, "_", tag, *"______"]) + "\n" for k, word, tag in words]
+    (tmp_path / "a.conllu").write_text(("".join(lines) + "\n") * 60)
+    args = ["--data", str(tmp_path / "a.conllu"), "--pretrained", runs["forwards"]]
+    with pytest.raises(SystemExit, match="another language"):
+        pos_tagging.main(pos_tagging.arguments([*args, "--output", str(tmp_path / "run")]))
+    assert not (tmp_path / "run").exists()
 
 
 def test_texts_that_fill_no_piece_are_refused_before_training(tmp_path):
@@ -253,7 +263,7 @@ def test_each_files_texts_are_its_own(tmp_path):
     args = language_model.arguments(["--text", str(tmp_path / "a"), str(tmp_path / "b")])
     found = language_model.load_texts(args)
     assert found == ["one\nwith two lines", "two", "three", "four"]
-    assert language_model.load(args) == "one\nwith two lines\n\ntwo\nthree\nfour\n"
+    assert language_model.load(args) == "one\nwith two lines\n\ntwo\nthree\nfour"
 
 
 def test_damaged_encoders_are_refused(runs, tmp_path):

@@ -88,9 +88,9 @@ def from_table(args: argparse.Namespace) -> tuple[dict[str, Part], list[str]]:
 
 
 def in_order(names: set[str]) -> list[str]:
-    """Numbers by their size, or else all by their letters."""
+    """Whole numbers by their size, or else all by their letters."""
     try:
-        return sorted(names, key=float)
+        return sorted(names, key=lambda name: (int(name), name))
     except ValueError:
         return sorted(names)
 

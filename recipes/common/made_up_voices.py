@@ -15,14 +15,15 @@ from recipes.common.recordings import Recording, resampled
 
 ACCENTS = "en", "en-us", "en-us-nyc", "en-029", "en-gb-scotland", "en-gb-x-rp"
 NO_VOICES = "Demonic", "UniRobot", "Storm", "anikaRobot", "croak", "fast"  # nor robosoft, whisper
-WORDS_A_MINUTE, PITCH, RANGE = (1, (110, 230)), (3, (15, 90)), (4, (20, 80))  # numbers of eSpeak's
+SYNCHRONOUS, DONT_EXIT = 2, 0x8000  # eSpeak's, as are the first numbers here:
+WORDS_A_MINUTE, PITCH, RANGE = (1, (110, 230)), (3, (15, 90)), (4, (20, 80))
 
 
 def recordings(count: int, words: list[str], rate: int, seed: int) -> list[Recording]:
     """Each word by `count` voices, at `rate`.
 
     Raises:
-        SystemExit: If eSpeak NG is not installed.
+        SystemExit: If eSpeak NG is not installed, or has no sound for a word.
     """
     random, found = np.random.default_rng(seed), []
     if not count:
@@ -34,7 +35,10 @@ def recordings(count: int, words: list[str], rate: int, seed: int) -> list[Recor
         for word in words:
             settings = {PITCH[0]: pitch + random.integers(-8, 9)}
             settings |= {which: random.integers(*of) for which, of in (WORDS_A_MINUTE, RANGE)}
-            samples = resampled(say(word, voice, settings), native, rate)
+            samples = say(word, voice, settings)
+            if not samples.any():
+                raise SystemExit(f"eSpeak NG has no sound for {word!r}: --made-up-voices 0.")
+            samples = resampled(samples, native, rate)
             loud = np.flatnonzero(np.abs(samples) > 0.01 * np.abs(samples).max())
             samples = samples[loud[0] : loud[-1] + 1]
             found.append(Recording(samples, word, f"made up {k}", f"{word}, by made-up voice {k}"))
@@ -48,9 +52,18 @@ def synthesizer() -> tuple:
         import espeakng_loader
     except ImportError:
         raise SystemExit("--made-up-voices are eSpeak NG's: pip install espeakng-loader") from None
-    library = ctypes.CDLL(espeakng_loader.get_library_path())
-    folder = str(Path(espeakng_loader.get_data_path()).parent).encode()
-    rate, heard = library.espeak_Initialize(2, 0, folder, 0), []  # 2: samples, while one waits
+    folder = Path(espeakng_loader.get_data_path()).parent
+    try:
+        library = ctypes.CDLL(espeakng_loader.get_library_path())
+    except OSError as error:
+        raise SystemExit(f"eSpeak NG can't be loaded ({error}): --made-up-voices 0.") from None
+    rate = library.espeak_Initialize(SYNCHRONOUS, 0, str(folder).encode(), DONT_EXIT)
+    if rate <= 0:
+        raise SystemExit(
+            f"eSpeak NG can't read its data in {folder} (it takes 150 bytes of a path): install "
+            "into a shorter one, or --made-up-voices 0."
+        )
+    heard = [np.zeros(0, "float32")]
 
     @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
     def hear(samples, count, _):
@@ -61,7 +74,7 @@ def synthesizer() -> tuple:
     library.espeak_SetSynthCallback(hear)
 
     def say(word: str, voice: str, settings: dict[int, int]) -> np.ndarray:
-        heard.clear()
+        del heard[1:]
         if library.espeak_SetVoiceByName(voice.encode()):
             raise ValueError(f"eSpeak NG has no voice {voice!r}")
         for which, value in settings.items():

@@ -8,6 +8,7 @@ import csv
 import math
 from collections import Counter
 from collections.abc import Callable
+from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
@@ -165,31 +166,34 @@ def resampled(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
 # --- Three parts -------------------------------------------------------------------------------
 
 
-def by_speaker(found: list[Recording], test: str | None, words: bool = True) -> Parts:
-    """One speaker to test on; of each other's recordings a tenth to validate, the rest to train.
+def by_speaker(found: list[Recording], test: str | None, group: Callable) -> Parts:
+    """One speaker to test on; of the others a tenth of each group to validate, the rest to train.
 
     All others train: with so few, one more voice is worth more than an epoch chosen by it.
 
     Args:
-        words: A tenth of each word, if there are few that recur.
+        group: Of a recording, its group's key.
+
+    Raises:
+        SystemExit: If there is no such speaker, or no other, or it isn't known who speaks.
     """
     speakers = sorted({recording.speaker for recording in found})
+    some = ", ".join(speakers[:20]) + (" and others" if len(speakers) > 20 else "")
+    if "" in speakers:
+        name = next(recording.name for recording in found if not recording.speaker)
+        raise SystemExit(f"--test-speaker: who speaks is not known of all recordings: {name}.")
     if len(speakers) < 2:
-        raise SystemExit(
-            f"The only speaker is {speakers[0]}, and another is needed to train on: --split shared "
-            "has all of them in each part."
-        )
+        raise SystemExit(f"The only speaker is {some}, and another is needed to train on.")
     test = test or speakers[-1]
     if test not in speakers:
-        raise SystemExit(f"--test-speaker: there is no {test!r}, but {', '.join(speakers)}.")
+        raise SystemExit(f"--test-speaker: there is no {test!r}, but {some}.")
     heard = Counter()
 
     def part(recording):
         if recording.speaker == test:
             return "test"
-        said = recording.speaker, recording.text if words else ""
-        heard[said] += 1
-        return "validation" if heard[said] % 10 == 1 else "train"
+        heard[group(recording)] += 1
+        return "validation" if heard[group(recording)] % 10 == 1 else "train"
 
     return parts(found, [part(recording) for recording in found])
 
@@ -253,8 +257,8 @@ def parts(found: list[Recording], names: list[str]) -> Parts:
 
 def split_of(split: Parts) -> str:
     """As --split names it: "speakers", if none to test on trains; else "shared", which is said."""
-    train, test = ([r.samples.tobytes() for r in split[name]] for name in ("train", "test"))
-    check_data.say_repeated(train, test, "recordings")
+    hashes = {name: [blake2b(r.samples).digest() for r in part] for name, part in split.items()}
+    check_data.say_repeated(hashes["train"], hashes["test"], "recordings")
     test, train = ({recording.speaker for recording in split[name]} for name in ("test", "train"))
     if not test & train:
         return "speakers"
@@ -279,19 +283,22 @@ def load(args: argparse.Namespace, rate: int) -> Parts:
     """The three parts of what `args` asks for: `dataset` or `data`, `split`, `test_speaker`.
 
     Of --data: by the speaker that is named; else as the folder's lists say; else, if there are ten
-    speakers and it is known of each recording who speaks, by speakers; else by recordings.
+    speakers, of two recordings in the mean, and who speaks is known of all, by speakers; else by
+    recordings.
     """
     if args.data:
         table = args.data.is_file()
         found = (from_table if table else from_folder)(args.data, rate)
         if args.test_speaker:
-            return by_speaker(found, args.test_speaker, words=not table)
+            return by_speaker(found, args.test_speaker, lambda _: 0)
         split = None if table else listed(found, args.data)
         speakers = {recording.speaker for recording in found}
-        if not split and len(speakers) >= 10 and "" not in speakers:
+        # Names of files that are each another's, a number or a date, name no speakers.
+        if not split and "" not in speakers and 10 <= len(speakers) <= len(found) / 2:
+            print(f"{len(speakers):,} speakers, by the {'table' if table else 'names of files'}.")
             split = by_many_speakers(found, args.seed)
         return split or shared(found, lambda r: 0 if table else r.text, args.seed)
     found = sample(args.seed) if args.dataset == "sample" else spoken_digits()
     if args.split == "shared":
         return shared(found, lambda r: (r.speaker, r.text), None)
-    return by_speaker(found, args.test_speaker)
+    return by_speaker(found, args.test_speaker, lambda r: (r.speaker, r.text))

@@ -9,6 +9,7 @@ from keras import ops
 
 FASTER, UNEVEN = 1.18, 1.05  # at most, a recording, and a word in it beside the others
 FASTEST = FASTER * UNEVEN
+SHORTEST = 0.1  # seconds of a word: however fast, a text has time for it and a blank
 
 
 def speed(x: np.ndarray, factor: float) -> np.ndarray:
@@ -16,15 +17,20 @@ def speed(x: np.ndarray, factor: float) -> np.ndarray:
     return np.interp(np.arange(0, len(x) - 1, factor), np.arange(len(x)), x).astype("float32")
 
 
-def cut(x: np.ndarray, below: float, piece: int = 80) -> np.ndarray:
-    """`x` from its first to its last 10 ms that are not so many decibels below the loudest: some
-    recordings begin late and end early, and "six" has lost its s, if not both."""
-    count = len(x) // piece
-    if count < 2:
+def cut(x: np.ndarray, below: float, least: int, piece: int = 80) -> np.ndarray:
+    """`x` from its first to its last piece that is not so many decibels below the loudest; all of
+    it, if that were fewer than `least` samples.
+
+    Some recordings of words begin late and end early, and "six" has lost its s, if not both.
+    """
+    if len(x) < least:
         return x
-    powers = np.mean(np.square(x[: count * piece].reshape(-1, piece), dtype="float64"), axis=1)
+    powers = np.square(x[: len(x) // piece * piece].reshape(-1, piece), dtype="float64").mean(
+        axis=1
+    )
     loud = np.flatnonzero(powers >= powers.max() * 10 ** (below / 10))
-    return x[loud[0] * piece : (loud[-1] + 1) * piece]
+    found = x[loud[0] * piece : (loud[-1] + 1) * piece]
+    return found if len(found) >= least else x
 
 
 def another_microphone(size: int, random: np.random.Generator) -> np.ndarray:
@@ -89,11 +95,14 @@ def joined(
     return np.clip(x, -1, 1).astype("float32")
 
 
+def cut_off(words: list[np.ndarray], random: np.random.Generator, rate: int) -> list[np.ndarray]:
+    """Each from and to a drawn level, but not below `SHORTEST`."""
+    return [cut(word, -random.uniform(10, 40), int(SHORTEST * rate)) for word in words]
+
+
 def varied(words: list[np.ndarray], random: np.random.Generator, rate: int) -> np.ndarray:
-    """`joined`, at a drawn speed, by a drawn microphone, with drawn pauses, levels and noise, and
-    drawn edges lost."""
+    """`joined`, at a drawn speed, by a drawn microphone, with drawn pauses, levels and noise."""
     factor, microphone = random.uniform(0.85, FASTER), another_microphone(64, random)
-    words = [cut(word, -random.uniform(10, 40)) for word in words]
     words = [speed(word, factor * random.uniform(0.95, UNEVEN)) for word in words]
     words = [heard_by(microphone, word) for word in words]
     pauses = (random.uniform(0, 0.2, len(words) + 1) * rate).astype(int)

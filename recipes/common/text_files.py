@@ -40,11 +40,16 @@ def read(path: Path, encoding: str | None = None) -> str:
             f"{path}, line {line}, is not in {encoding or 'UTF-8'} (byte 0x{found[error.start]:02x}"
             f"). Say what it is in, for example --encoding {likely}; or save it as UTF-8."
         ) from None
-    if "\0" in text:
+    zeros = text.count("\0")
+    if zeros > len(text) / 4:
+        likely = "utf-16-be" if text.startswith("\0") else "utf-16-le"
         raise SystemExit(
-            f"{path} is not in {encoding or 'UTF-8'}, or no text: it has zeros between its "
-            "letters. Say what it is in, for example --encoding utf-16-le; or save it as UTF-8."
+            f"{path} is not in {encoding or 'UTF-8'}: it has zeros between its letters. Say what "
+            f"it is in, for example --encoding {likely}; or save it as UTF-8."
         )
+    if zeros:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise SystemExit(f"{path}, line {line}, has a zero byte, which no text has: take it out.")
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -33,8 +33,6 @@ PLACES = (
     "onnx",
     "litert",
     "data",
-    "pretrained",
-    "embeddings",
     "test_data",
     "validation_data",
     "questions",
@@ -54,6 +52,7 @@ LATER = {
     "crf": False,
     "made_up_voices": 0,
     "pieces": None,
+    "pretrained": None,
     "quantiles": None,
     "tokens": "characters",
     "units": 128,
@@ -99,7 +98,6 @@ def refuse_another(kept: dict, args: argparse.Namespace) -> None:
     """Ends the program if the run of which `kept` is the history was started otherwise."""
     now = identity(args)
     before = {name: LATER[name] for name in now if name in LATER} | kept["run"]
-    before = {name: value for name, value in before.items() if name not in PLACES}
     differences = []
     for name in [*now, *(name for name in before if name not in now)]:
         there, here = before.get(name), now.get(name)

@@ -3,10 +3,9 @@
 import numpy as np
 
 from recipes.common import sound_augmentation as augmentation
-from recipes.common.recordings import Recording
+from recipes.common.recordings import Parts, Recording
 
 MOST = 7  # words in a string
-SHORTEST = 0.1  # seconds of a word: however fast, there is time for it, and a blank
 
 
 def of_speakers(data: list[Recording]) -> list[list[Recording]]:
@@ -17,13 +16,13 @@ def of_speakers(data: list[Recording]) -> list[list[Recording]]:
     return list(groups.values())
 
 
-def refuse_short(data: list[Recording], rate: int) -> None:
+def refuse_short(data: Parts, rate: int) -> None:
     """Ends the program if there is a word that CTC might find no time for."""
-    for recording in data:
-        if len(recording.samples) < SHORTEST * rate:
+    for recording in [recording for part in data.values() for recording in part]:
+        if len(recording.samples) < augmentation.SHORTEST * rate:
             raise SystemExit(
-                f"{recording.name} is shorter than {SHORTEST} seconds, too short to be joined with "
-                "others: leave it out."
+                f"{recording.name} is shorter than {augmentation.SHORTEST} seconds, too short to "
+                "be joined with others: leave it out."
             )
 
 
