@@ -25,9 +25,8 @@ def cut(x: np.ndarray, below: float, least: int, piece: int = 80) -> np.ndarray:
     """
     if len(x) < least:
         return x
-    powers = np.square(x[: len(x) // piece * piece].reshape(-1, piece), dtype="float64").mean(
-        axis=1
-    )
+    pieces = x[: len(x) // piece * piece].reshape(-1, piece)
+    powers = np.square(pieces, dtype="float64").mean(axis=1)
     loud = np.flatnonzero(powers >= powers.max() * 10 ** (below / 10))
     found = x[loud[0] * piece : (loud[-1] + 1) * piece]
     return found if len(found) >= least else x
