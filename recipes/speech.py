@@ -41,7 +41,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from a
 
 from recipes.common import command_line
 
-EPOCHS = {"spoken_digit": 16, "sample": 12}
+EPOCHS = {"spoken_digit": 16, "sample": 24}
 VOICES = 100  # made up, for the spoken digits
 BATCH = 16
 
