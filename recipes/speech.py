@@ -42,6 +42,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from a
 from recipes.common import command_line
 
 EPOCHS = {"spoken_digit": 16, "sample": 24}
+OF_STRINGS = {"spoken_digit": 30, "sample": 24}
 VOICES = 100  # made up, for the spoken digits
 BATCH = 16
 
@@ -54,7 +55,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--data", type=command_line.file_or_folder, metavar="PATH", help="a folder of WAV or FLAC "
         "files for each word, or a CSV file with the columns path and text (and maybe speaker)"
     )  # fmt: skip
-    add("--strings", action="store_true", help="learn strings of words, joined from recordings")
+    add("--strings", action="store_true", help="learn strings of words, joined from recordings; "
+        f"{OF_STRINGS['spoken_digit']} epochs of spoken_digit")  # fmt: skip
     add("--split", choices=("speakers", "shared"), help="who is tested on is heard in training, "
         "too (shared), or not; default: speakers")  # fmt: skip
     add("--test-speaker", metavar="NAME", help="who is in no other part; the known datasets' last "
@@ -65,6 +67,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         f"train on as well, in English; default: {VOICES} for spoken_digit, else none")  # fmt: skip
     add("--units", type=command_line.positive, default=128, help="default: 128; 22 for a phone")
     command_line.add_runtimes(parser)
+    if parser.parse_known_args(argv)[0].strings:
+        parser.set_defaults(epochs_of=OF_STRINGS)
     args = command_line.parse(parser, argv)
     table = args.data and args.data.is_file()
     if args.data and args.dataset != "data":

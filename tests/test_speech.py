@@ -422,6 +422,8 @@ def test_who_has_no_synthesizer_is_told_how_to_get_it(monkeypatch):
 
 def test_made_up_voices_are_of_the_spoken_digits(tmp_path, capsys):
     assert speech.arguments([]).made_up_voices == 100
+    assert speech.arguments([]).epochs == 16 and speech.arguments(["--strings"]).epochs == 30
+    assert speech.arguments(["--strings", "--epochs", "2"]).epochs == 2
     assert speech.arguments(["--made-up-voices", "0"]).made_up_voices == 0
     assert speech.arguments(["--dataset", "sample"]).made_up_voices == 0
     path = ["--data", str(table(tmp_path, ["a.wav,text,ann"])), "--output", str(tmp_path / "run")]
