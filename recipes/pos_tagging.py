@@ -52,6 +52,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     args = command_line.parse(parser, argv)
     if args.pretrained and (args.embeddings or len(args.pretrained) > 2):
         parser.error("--pretrained: one folder or two, which have --embeddings of their own")
+    if args.data and args.dataset != "data":
+        parser.error("--data and --dataset exclude each other")
     if args.data and len(args.data) not in (1, 3):
         parser.error(f"--data takes one file, or three (train, dev, test), got {len(args.data)}")
     if args.encoding and not args.data:
@@ -95,6 +97,7 @@ from recipes.common.words import replaced
 EXAMPLE = "I saw a saw ."
 MOST_WORDS = 1000  # in a sentence, and …
 MOST_PLACES = 2**14  # … in a request to the export, each sentence padded to the longest
+MOST_PAIRS = 2**26  # of tags that follow each other, with a CRF: so many, at all of these places
 Sentences = treebanks.Sentences
 
 
@@ -164,6 +167,8 @@ def build(
     others = pretrained.words if pretrained else vectors
     others = [word for word in others if word == word.lower()]  # as all are looked up
     known = [*dict.fromkeys(["", "[UNK]", *learned, *others])]  # each once
+    if len(known) < 3:
+        raise SystemExit("No word occurs twice in the training sentences: give more of them.")
     letters = sorted({letter for words, _ in train for word in words for letter in word})
 
     words = keras.Input((None,), dtype="string", name="words")
@@ -187,6 +192,17 @@ def build(
     if crf:
         outputs = layers.CRF(name="crf")(outputs, mask=numbers != 0)
     return keras.Model(words, outputs, name="pos_tagging")
+
+
+def refuse_many_tags(tags: list[str], train: Sentences, batch: int) -> None:
+    """Raises SystemExit if a CRF would need too much memory."""
+    pairs = batch * max(len(words) for words, _ in train) * len(tags) ** 2
+    if pairs > 2 * MOST_PAIRS:
+        raise SystemExit(
+            f"--crf: for each pair of {len(tags)} tags, at each word of a batch, there are numbers; "
+            f"these take {pairs * 4 / 2**30:.1f} GB, several times. Leave out --crf, or give a "
+            "smaller --batch."
+        )
 
 
 def compile_model(model: keras.Model, steps: int, crf: bool = False) -> None:
@@ -243,16 +259,19 @@ def split_words(sentences: tf.Tensor) -> tf.RaggedTensor:
 WORDS = tf.TensorSpec([None, None], tf.string)
 
 
-def signatures(model: Callable, tags: list[str], example: list[str] | None = None) -> dict:
+def signatures(
+    model: Callable, tags: list[str], example: list[str] | None = None, crf: bool = False
+) -> dict:
     """`model` is the model, or the model as a `tf.function`."""
     example = example or EXAMPLE.split()
+    most = min(MOST_PLACES, MOST_PAIRS // len(tags) ** 2) if crf else MOST_PLACES
     model = tf.function(model, [WORDS])  # traced once for both signatures
 
     def bounded(name, words, shape):
         """`words`, once `shape`, which is theirs if padded, is known not to be too large."""
         in_one, padded = shape[1], shape[0] * shape[1]
         words = checks.at_most(MOST_WORDS, "words in a sentence", name, words, in_one)
-        return checks.at_most(MOST_PLACES, "words, padded to the longest", name, words, padded)
+        return checks.at_most(most, "words, padded to the longest", name, words, padded)
 
     def tag_sentences(sentences):
         words = split_words(checks.shaped(sentences, [None]))
@@ -300,13 +319,15 @@ def main(args: argparse.Namespace) -> None:
     if pretrained:
         pretrained.say_known(word.lower() for words, _ in data["train"] for word in words)
     told = pretrained.content() if pretrained else word_vectors.content(args.embeddings)
-    training.begin(args, data, tags, *told)
     train = batches(data["train"], tags, shuffle=True, batch=size).take(args.steps or -1)
     validation = batches(data["validation"], tags, shuffle=False, batch=size)
     if args.crf:
         train, validation = (x.map(tag_paths.whole_sentences) for x in (train, validation))
+    if args.crf:
+        refuse_many_tags(tags, data["train"], size)
     starts = {"embeddings": args.embeddings, "pretrained": pretrained}
     model = build(data["train"], tags, args.cell, **starts, crf=args.crf)
+    training.begin(args, data, tags, *told)  # may delete an earlier run: so not before
     compile_model(model, args.epochs * len(train), args.crf)
     model.summary()
 
@@ -324,8 +345,8 @@ def main(args: argparse.Namespace) -> None:
     pictures.confusion(args.output / "confusion.png", confusion, tags, title)
     tagging.show(test)
 
-    example = EXAMPLE.split() if args.dataset in EPOCHS else data["test"][0][0]
-    served = signatures(read, tags, example)
+    example = EXAMPLE.split() if args.dataset in EPOCHS else data["test"][0][0][:20]
+    served = signatures(read, tags, example, args.crf)
     version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)
     print(f"Exported to {version}; pictures and metrics are in {args.output}.")
     answer = served["words"][0](tf.constant([example]))

@@ -46,7 +46,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--epochs", type=whole, help="default: each task's own")
     add("--dataset", choices=("known", "sample"), default="known", help="default: known")
     add("--data", type=command_line.file, metavar="CSV", help="ETTh1, if it is here already")
-    return command_line.parse_study(parser, argv)
+    args = command_line.parse_study(parser, argv)
+    if args.data and args.dataset == "sample":
+        parser.error("--dataset sample is built in: leave out --data")
+    return args
 
 
 if __name__ == "__main__":
@@ -59,7 +62,15 @@ from keras import ops
 
 import layers
 from recipes import forecasting, language_model, pos_tagging, sentiment
-from recipes.common import carried, equal_parameters, files, masked_pooling, pictures, words
+from recipes.common import (
+    carried,
+    equal_parameters,
+    files,
+    masked_pooling,
+    pictures,
+    training,
+    words,
+)
 from recipes.common.word_dropout import WordDropout
 
 WAYS = {"one way": False, "both ways": True}
@@ -87,7 +98,8 @@ class Task(NamedTuple):
     """What is to be learned.
 
     Attributes:
-        parts: The datasets to train on, for validation, and for the test.
+        train: Makes the dataset to train on, in an order that is drawn.
+        later: The datasets for validation, and for the test.
         network: From a function of (features, mask) to a model; the function is the layer.
         loss: A Keras loss.
         score: The metric; "loss" or the name of one of Keras's.
@@ -95,7 +107,8 @@ class Task(NamedTuple):
         sequences: Whether the layer puts out every step, not the last alone.
     """
 
-    parts: list[tf.data.Dataset]
+    train: Callable[[], tf.data.Dataset]
+    later: list[tf.data.Dataset]
     network: Callable[[Callable], keras.Model]
     loss: keras.losses.Loss
     score: str
@@ -110,7 +123,10 @@ def tagging(args: argparse.Namespace) -> Task:
     known = "ud_english_ewt" if args.dataset == "known" else "sample"
     data, tags = pos_tagging.load(known, args.seed)
     vocabulary = sorted({word.lower() for words, _ in data["train"] for word in words})
-    parts = [pos_tagging.batches(data[name], tags, name == "train") for name in data]
+    later = [pos_tagging.batches(data[name], tags, False) for name in ("validation", "test")]
+
+    def train():
+        return pos_tagging.batches(data["train"], tags, True)
 
     def network(read):
         text = keras.Input((None,), dtype="string")
@@ -122,7 +138,7 @@ def tagging(args: argparse.Namespace) -> Task:
         return keras.Model(text, keras.layers.Dense(len(tags), "softmax")(x))
 
     loss = keras.losses.SparseCategoricalCrossentropy(reduction="mean_with_sample_weight")
-    return Task(parts, network, loss, "accuracy", 3)
+    return Task(train, later, network, loss, "accuracy", 3)
 
 
 def of_reviews(args: argparse.Namespace) -> Task:
@@ -138,8 +154,13 @@ def of_reviews(args: argparse.Namespace) -> Task:
             last = numbers[numbers != 0][-WORDS:]
             row[: len(last)] = last
         labels = np.array(labels, "float32")[:, None]
-        found = tf.data.Dataset.from_tensor_slices((found, labels))
-        return (found.shuffle(len(texts)) if name == "train" else found).batch(64).prefetch(2)
+        return tf.data.Dataset.from_tensor_slices((found, labels))
+
+    learned, *later = map(part, ("train", "validation", "test"))
+    later = [found.batch(64) for found in later]
+
+    def train():
+        return learned.shuffle(len(learned)).batch(64).prefetch(2)
 
     def network(read):
         numbers = keras.Input((WORDS,), dtype="int32")
@@ -151,7 +172,7 @@ def of_reviews(args: argparse.Namespace) -> Task:
         return keras.Model(numbers, keras.layers.Dense(1)(x))
 
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    return Task([part(n) for n in ("train", "validation", "test")], network, loss, "accuracy", 3)
+    return Task(train, later, network, loss, "accuracy", 3)
 
 
 def characters(args: argparse.Namespace) -> Task:
@@ -161,8 +182,10 @@ def characters(args: argparse.Namespace) -> Task:
     known, train, validation = language_model.number_characters(*language_model.split(rest))
     test = known.numbers(tf.constant([test])).flat_values.numpy()
     streams = min(STREAMS, len(test) // (3 * language_model.PIECE))
-    parts = [language_model.batches(train, streams, args.seed)]
-    parts += [language_model.batches(part, streams) for part in (validation, test)]
+    later = [language_model.batches(part, streams) for part in (validation, test)]
+
+    def in_streams():
+        return language_model.batches(train, streams, args.seed)
 
     def network(read):
         numbers = keras.Input((None,), dtype="int32", name="numbers")
@@ -171,7 +194,7 @@ def characters(args: argparse.Namespace) -> Task:
         return carried.Carried(keras.Model(numbers, x, name="characters"), streams)
 
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    return Task(parts, network, loss, "loss", 6)
+    return Task(in_streams, later, network, loss, "loss", 6)
 
 
 def of_series(args: argparse.Namespace) -> Task:
@@ -184,8 +207,11 @@ def of_series(args: argparse.Namespace) -> Task:
     def part(first, last):
         return forecasting.windows(values, values, first, last, 96, 96)
 
-    train = part(0, ends[0]).cache().shuffle(ends[0]).batch(128)
+    learned = part(0, ends[0]).cache()
     later = [part(*steps).batch(256).cache() for steps in (ends[:2], ends[1:])]
+
+    def train():
+        return learned.shuffle(ends[0]).batch(128)
 
     def network(read):
         window = keras.Input((96, channels))
@@ -197,9 +223,7 @@ def of_series(args: argparse.Namespace) -> Task:
         x = ops.transpose(ops.reshape(x, (-1, channels, 96)), (0, 2, 1))
         return keras.Model(window, x + level)
 
-    return Task(
-        [train, *later], network, keras.losses.MeanSquaredError(), "mse", 8, sequences=False
-    )
+    return Task(train, later, network, keras.losses.MeanSquaredError(), "mse", 8, sequences=False)
 
 
 TASK = dict(zip(TASKS, (tagging, of_reviews, characters, of_series)))
@@ -254,7 +278,7 @@ def learned(task: Task, name: str, both: bool, args: argparse.Namespace) -> dict
     metrics = [] if task.score == "loss" else [task.score]
     model.compile(keras.optimizers.Adam(clipnorm=1.0), task.loss, weighted_metrics=metrics)
     model.optimizer.build(model.trainable_variables)
-    train, validation, test = task.parts
+    validation, test = task.later
     epochs = args.epochs or task.epochs
     worst = -math.inf if better is max else math.inf
 
@@ -264,6 +288,7 @@ def learned(task: Task, name: str, both: bool, args: argparse.Namespace) -> dict
             old.assign(new)
         for x in model.optimizer.variables:
             x.assign(ops.zeros_like(x))
+        train = task.train()  # after the seed: its order, too, is this run's own
         paced = Cosine(rate, epochs * len(train))
         best = {"monitor": f"val_{task.score}", "mode": better.__name__, "patience": epochs}
         keep = keras.callbacks.EarlyStopping(**best, restore_best_weights=True)
@@ -313,6 +338,8 @@ def main(args: argparse.Namespace) -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     path = args.output / "metrics.json"
     begun = {k: v for k, v in vars(args).items() if k not in ("output", "tasks", "cells", "data")}
+    if args.data:
+        begun["data_read"] = training.fingerprint(args.data.read_bytes())
     kept = json.loads(path.read_text("utf-8")) if path.exists() else {"run": begun, "cells": {}}
     if kept["run"] != begun:
         raise SystemExit(f"{args.output} holds another study, {kept['run']}: give another --output")

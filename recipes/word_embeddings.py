@@ -32,6 +32,8 @@ from recipes.common import command_line
 EPOCHS = {"imdb": 5, "sample": 10}
 BATCH = 16384  # words of the text, before the frequent ones are thinned out
 FEWEST = 1024  # of fewer, thinned out, few have all their neighbours
+FEWEST_WORDS = 10  # different ones
+MOST_SHOWN = 100  # words, or questions
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -49,12 +51,17 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--questions", metavar="FILE", type=command_line.file,
         help="analogies to be scored by, as questions-words.txt")  # fmt: skip
     three = {"nargs": 3, "action": "append", "metavar": ("KING", "MAN", "WOMAN")}
-    add("--analogy", **three, help="a question: KING − MAN + WOMAN; may be repeated")
-    add("--words", nargs="+", metavar="WORD", help="whose neighbours are printed and drawn")
+    add("--analogy", type=command_line.text, **three, help="a question: KING − MAN + WOMAN; may be repeated")
+    add("--words", nargs="+", type=command_line.text, metavar="WORD",
+        help="whose neighbours are printed and drawn")  # fmt: skip
     command_line.add_runtimes(parser)
     args = command_line.parse(parser, argv)
     if args.data and args.dataset != "data":
         parser.error("--text and --dataset exclude each other")
+    if args.encoding and not args.data:
+        parser.error("--encoding is of files: give --text FILE")
+    if max(len(args.words or []), len(args.analogy or [])) > MOST_SHOWN:
+        parser.error(f"--words and --analogy: {MOST_SHOWN} at most; the export answers for others")
     if args.batch and args.batch < FEWEST:
         parser.error(f"--batch: {FEWEST} or more, for neighbours are found within a batch")
     return args
@@ -123,10 +130,11 @@ def load(dataset: str, seed: int, least: int, texts: tf.data.Dataset | None = No
     place[order] = np.arange(1, len(order) + 1)
     place[0] = 0
     train, validation = (place[part][place[part] >= 0] for part in (train, validation))
-    if counts[order].sum() < 1000 or not np.any(validation):
+    if counts[order].sum() < 1000 or len(order) < FEWEST_WORDS or not np.any(validation):
         raise SystemExit(
             f"This is too little text to learn from: {counts.sum()} words, and "
-            f"{len(order)} different ones that occur {least} times (--min-count) or more."
+            f"{len(order)} different ones that occur {least} times (--min-count) or more; "
+            f"1,000 are needed, {FEWEST_WORDS} of them different."
         )
     return Corpus(train, validation, [words[i] for i in order], counts[order])
 
@@ -198,11 +206,21 @@ def batches(
             tf.concat([weights, against], -1),
         )
 
-    places, seeds = tf.data.Dataset.range(-(-len(part) // batch)), tf.data.Dataset.random(0)
+    places = seeds = tf.data.Dataset.range(-(-len(part) // batch))
     if shuffle:
         places = places.shuffle(len(places))
         seeds = tf.data.Dataset.random(rerandomize_each_iteration=True)
     return tf.data.Dataset.zip(places, seeds).map(pairs).prefetch(4)
+
+
+def refuse_lonely(corpus: Corpus, data: tf.data.Dataset, part: str) -> None:
+    """Raises SystemExit if no word has a neighbour: from such text nothing is learned."""
+    if not any(tf.reduce_any(weights > 0) for _, weights in data):
+        raise SystemExit(
+            f"No two words stand beside each other in the text's {part} part, of "
+            f"{np.count_nonzero(getattr(corpus, part)):,} words. Each line is a text of its own: "
+            "put more words on a line, or give more text."
+        )
 
 
 # --- Model: words and others in, the score of each pair out ---------------------------------
@@ -301,11 +319,14 @@ def main(args: argparse.Namespace) -> None:
 
     texts = read_own(args.data, args.encoding) if args.data else None
     corpus = load(args.dataset, args.seed, args.min_count, texts)
-    training.begin(args, *corpus)
-    print(f"{len(corpus.train):,} words, {len(corpus.words):,} different ones.")
     size, how = args.batch or BATCH, (corpus.counts, args.window)
     train = batches(corpus.train, *how, shuffle=True, batch=size).take(args.steps or -1)
     validation = batches(corpus.validation, *how, shuffle=False, batch=size)
+    refuse_lonely(corpus, train, "train")
+    refuse_lonely(corpus, validation, "validation")
+    training.begin(args, *corpus)
+    words = np.count_nonzero(corpus.train)
+    print(f"{words:,} words, {len(corpus.words):,} different ones.")
     model = build(corpus.words, args.dimension, args.ngrams)
     compile_model(model, args.epochs * len(train))
     model.summary()
@@ -315,7 +336,7 @@ def main(args: argparse.Namespace) -> None:
     vectors = layer.of_all_words()
     answers = word_search.Answers(corpus.words, vectors, layer.of_ngrams())
     scores = analogy_questions.evaluate(corpus.words, vectors, questions)
-    seen = min(len(corpus.train), len(train) * size) * len(trained["history"]["loss"])
+    seen = min(words, len(train) * size) * len(trained["history"]["loss"])
     speed = {"words_per_second": round(seen / trained["seconds"])}
     training.write_metrics(args, trained, model, **speed, vocabulary=len(corpus.words), test=scores)
     word_vectors.write(args.output / "vectors.txt", corpus.words, vectors)

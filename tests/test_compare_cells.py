@@ -79,6 +79,22 @@ def test_cells_that_are_compared_are_equally_large(name, both):
     assert off(units) <= min(off(units - 1), off(units + 1))
 
 
+@pytest.mark.parametrize("name", which_cell.TASKS)
+def test_each_task_is_learned_the_same_from_the_same_seed(name):
+    """Whatever was drawn before."""
+    small = ["--dataset", "sample", "--parameters", "300", "--seeds", "2", "--epochs", "1"]
+    args = which_cell.arguments(small)
+    task = which_cell.TASK[name](args)
+    first = which_cell.learned(task, "simple_rnn", False, args)
+    keras.random.uniform((3,))
+    again = which_cell.learned(which_cell.TASK[name](args), "simple_rnn", False, args)
+    for row in first, again:
+        del row["seconds"]
+    assert first["test"][0] != first["test"][1]
+    assert first["test"] == pytest.approx(again["test"], rel=1e-6)
+    assert first["validation"] == pytest.approx(again["validation"], rel=1e-6)
+
+
 def test_which_cell_goes_on_and_leaves_a_table_a_picture_and_numbers(tmp_path):
     script, output = REPOSITORY / "recipes/which_cell.py", tmp_path / "run"
     arguments = ["--dataset", "sample", "--parameters", "300", "--seeds", "2", "--epochs", "1"]

@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import re
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -314,6 +315,8 @@ def test_what_no_tagger_can_learn_is_said(tmp_path):
         ([treebank(40, 0)[0], "# nothing\n", treebank(9, 1)[0]], r"no sentence for validation"),
         (treebank(40, 0)[0].replace("NOUN", "_").replace("VERB", "_").replace("AUX", "_")
          .replace("ADP", "_"), "nothing in its column upos; try --column with xpos, feats"),
+        (treebank(40, 0)[0].replace("\tAUX\t", "\t_\t"), "too few sentences"),
+        (re.sub(r"(?m)^(\d+)\t[^\t]+", r"\1\t_", treebank(40, 0)[0]), "no words: its text was"),
     ):  # fmt: skip
         first, *others = [text] if isinstance(text, str) else text
         path.write_text(first, "utf-8")
@@ -324,6 +327,21 @@ def test_what_no_tagger_can_learn_is_said(tmp_path):
             treebanks.from_files(pos_tagging.arguments([*given[:2], *more, *given[2:]]))
     with pytest.raises(SystemExit):
         pos_tagging.arguments([*given[:2], str(path), "--output", str(tmp_path)])
+
+
+def test_sentences_that_are_not_annotated_yet_are_left_out(tmp_path, capsys):
+    text, sentences = treebank(40, 0)
+    path = tmp_path / "a.conllu"
+    path.write_text(text + "1\tnew\t_\t_\t_\t_\t0\troot\t_\t_\n\n", "utf-8")
+    given = ["--data", str(path), "--output", str(tmp_path / "run")]
+    data, tags = treebanks.from_files(pos_tagging.arguments(given))
+    assert sum(map(len, data.values())) == 40 and "_" not in tags
+    assert "1 of 41 sentences of the train file are left out" in capsys.readouterr().out
+
+
+def test_a_treebank_for_tests_alone_is_told_of():
+    with pytest.raises(SystemExit, match="x has nothing to train on, only test"):
+        treebanks.check({"test": [(["a", "b"], ["X", "Y"])] * 40}, "upos", "x")
 
 
 def test_a_treebank_of_tfds_has_its_other_columns(monkeypatch):

@@ -101,6 +101,15 @@ def test_old_versions_go(model, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["3", "4"]
 
 
+@pytest.mark.parametrize("keep", [1, 2, 3, 4, 5, 9])
+def test_as_many_versions_stay_as_are_wanted(tmp_path, keep):
+    for version in range(1, 7):
+        (tmp_path / "written").mkdir()
+        publishing.put_in_place(tmp_path / "written", tmp_path, keep)
+        kept = sorted(int(p.name) for p in tmp_path.iterdir())
+        assert kept == [*range(1, version + 1)][-keep:]
+
+
 def test_what_another_is_writing_stays(tmp_path):
     for name in (".writing-now", ".writing-left"):
         (tmp_path / name).mkdir()

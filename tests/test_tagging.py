@@ -71,3 +71,18 @@ def test_with_a_crf_the_answer_is_the_best_path():
     np.testing.assert_allclose(*found, rtol=1e-5)
     right = (tag_paths.best_tags(read(words)) == numbers).numpy()[weights.numpy() > 0]
     assert float(found[0][-1]) == pytest.approx(right.mean())
+
+
+def test_a_crf_of_very_many_tags_is_refused_and_bounded():
+    """For each pair of them there is a number, at each word."""
+    tags, train = [f"tag {i}" for i in range(1000)], [(["a"] * 30, [])]
+    pos_tagging.refuse_many_tags(tags[:50], train, 32)
+    with pytest.raises(SystemExit, match="pair of 1000 tags.*3.6 GB.*smaller --batch"):
+        pos_tagging.refuse_many_tags(tags, train, 32)
+
+    def model(words):
+        return tf.zeros([*words.shape, 1000, 1000])
+
+    served = pos_tagging.signatures(model, tags, crf=True)["words"][0]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="67 words, padded"):
+        served(tf.constant([["a"] * 68]))

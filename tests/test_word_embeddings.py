@@ -356,6 +356,8 @@ def test_vectors_are_read_as_they_were_written(tmp_path):
         ("2 2\nthe 0.1 x\nof 0.3 0.4\n", "text format"),
         ("3 2\nthe 0.1 0.2\nof 0.3 0.4\n", "2 words, and says 3"),
         ("1 2\nelsewhere 0.1 0.2\n", "none of the"),
+        ("2 2\nthe 0.1 nan\nof 0.3 0.4\n", "line 2: a number is not finite"),
+        ("2 2\nthe 0.1 0.2\nof 0.3 1e39\n", "line 3: a number is not finite"),
     ],
 )
 def test_bad_vectors_are_told_of(tmp_path, content, says):
@@ -363,6 +365,14 @@ def test_bad_vectors_are_told_of(tmp_path, content, says):
         (tmp_path / "bad.txt").write_text(content)
     with pytest.raises(SystemExit, match=says):
         word_vectors.embedding(["", "[UNK]", "the", "of"], str(tmp_path / "bad.txt"), 8)
+
+
+def test_of_a_word_that_comes_again_the_first_vector_counts(tmp_path, capsys):
+    path = tmp_path / "vectors.txt"
+    path.write_text("3 1\nthe 1\nof 2\nthe 3\n")
+    words, vectors = word_vectors.read(path)
+    assert words == ["the", "of"] and vectors.tolist() == [[1], [2]]
+    assert "1 words come again; the first" in capsys.readouterr().out
 
 
 def test_a_recipe_starts_from_vectors(tmp_path, capsys):
@@ -409,7 +419,12 @@ def test_the_tagger_knows_words_by_their_vectors_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content, says", [("a b c d\n", "line 1"), (": family\na b c\n", "line 2: 'a b c'")]
+    "content, says",
+    [
+        ("a b c d\n", "line 1"),
+        (": family\na b c\n", "line 2: 'a b c'"),
+        (": family\n", "it has no question"),
+    ],
 )
 def test_bad_questions_are_told_of(tmp_path, capsys, content, says):
     asked = ["--dataset", "sample", "--questions", str(tmp_path / "bad.txt")]
@@ -426,9 +441,17 @@ def test_a_text_that_is_not_there_or_too_short_is_told_of(tmp_path, capsys):
     with pytest.raises(SystemExit):
         word_embeddings.arguments(["--text", str(path)])
     assert "there is no file" in capsys.readouterr().err
-    for content in ("", "a b " * 40):
+    for content in ("", "a b " * 40, "a b " * 2000):
         path.write_text(content)
         with pytest.raises(SystemExit, match="too little"):
+            learn(path, tmp_path)
+    words = "one two three four five six seven eight nine ten".split()
+    for content, part in (
+        ("\n".join(words * 200), "train"),
+        (" ".join(words * 200) + "\n" + "\n".join(words * 5), "validation"),
+    ):
+        path.write_text(content)
+        with pytest.raises(SystemExit, match=f"beside each other in the text's {part} part"):
             learn(path, tmp_path)
     assert os.listdir(tmp_path) == ["text.txt"]
 

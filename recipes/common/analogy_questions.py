@@ -22,6 +22,8 @@ def read(path: str) -> dict[str, list[list[str]]]:
                 raise ValueError(f"line {number}: {line!r}")
             else:
                 section.append(line.lower().split())
+        if not any(sections.values()):
+            raise ValueError("it has no question")
     except (OSError, ValueError) as error:
         raise SystemExit(
             f"--questions: {path} cannot be read ({error}). Expected are lines of four words "

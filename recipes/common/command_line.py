@@ -188,7 +188,7 @@ def end_of_stopped(args: argparse.Namespace) -> None:
     if cluster.own().index:  # the chief says it
         sys.exit(130)
     message = "\nStopped."
-    if "epochs" in args:  # it trains, and keeps its epochs
+    if "restart" in args:  # it trains, and keeps its epochs
         from recipes.common import training
 
         done = training.epochs_done(args.output)

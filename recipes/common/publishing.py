@@ -98,7 +98,7 @@ def put_in_place(written: Path, folder: Path, keep: int | None = None) -> Path:
         versions = sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
         version = folder / str(max(versions, default=0) + 1)
         os.rename(written, version)
-        for old in versions[: len(versions) + 1 - keep] if keep else []:
+        for old in versions[: max(0, len(versions) + 1 - keep)] if keep else []:
             # Out of sight at once: half of a version is never seen.
             away = tempfile.mkdtemp(prefix=".writing-", dir=folder)
             os.rename(folder / str(old), Path(away) / "model")

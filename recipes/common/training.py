@@ -45,6 +45,9 @@ PLACES = (
     "top_p",
 )
 
+# So do these, but metrics.json names them.
+STARTS = "embeddings", "pretrained"
+
 # Options that came later, and what runs did that began before.
 LATER = {
     "backwards": False,
@@ -52,7 +55,6 @@ LATER = {
     "crf": False,
     "made_up_voices": 0,
     "pieces": None,
-    "pretrained": None,
     "quantiles": None,
     "tokens": "characters",
     "units": 128,
@@ -97,7 +99,8 @@ def enough_epochs(examples: int, batch: int, batches: int) -> int:
 def refuse_another(kept: dict, args: argparse.Namespace) -> None:
     """Ends the program if the run of which `kept` is the history was started otherwise."""
     now = identity(args)
-    before = {name: LATER[name] for name in now if name in LATER} | kept["run"]
+    before = {name: LATER[name] for name in now if name in LATER}
+    before |= {name: value for name, value in kept["run"].items() if name not in STARTS}
     differences = []
     for name in [*now, *(name for name in before if name not in now)]:
         there, here = before.get(name), now.get(name)
@@ -121,7 +124,7 @@ def refuse_another(kept: dict, args: argparse.Namespace) -> None:
 
 def identity(args: argparse.Namespace) -> dict:
     """What makes a run this one."""
-    return {k: v for k, v in vars(args).items() if k not in (*PLACES, "extendable")}
+    return {k: v for k, v in vars(args).items() if k not in (*PLACES, *STARTS, "extendable")}
 
 
 def fingerprint(*data) -> str:
@@ -354,6 +357,7 @@ def write_metrics(args: argparse.Namespace, trained: dict, model: keras.Model, *
     """Writes `args.output`/metrics.json: how the run was made, and what came out."""
     metrics = {
         **identity(args),
+        **{name: given for name in STARTS if (given := getattr(args, name, None))},
         "parameters": model.count_params(),
         "best_epoch": trained["best_epoch"],
         "training_seconds": trained["seconds"],

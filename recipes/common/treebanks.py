@@ -28,6 +28,8 @@ def from_files(args: argparse.Namespace) -> tuple[dict[str, Sentences], list[str
     names = ("train", "validation", "test")
     rows = {name: read(path, args.encoding) for name, path in zip(names, args.data)}
     column = COLUMNS[args.column]
+    if args.column == "upos":
+        rows = {name: annotated(sentences, name) for name, sentences in rows.items()}
     parts = {
         name: [([row[1] for row in s], [row[column] for row in s]) for s in sentences]
         for name, sentences in rows.items()
@@ -111,11 +113,29 @@ def read(path: Path, encoding: str | None = None) -> list[list[list[str]]]:
     return found
 
 
+def annotated(sentences: list[list[list[str]]], part: str) -> list[list[list[str]]]:
+    """Those whose words all have a part of speech; all, if no word has one."""
+    upos = COLUMNS["upos"]
+    if all(row[upos] == "_" for rows in sentences for row in rows):
+        return sentences
+    found = [rows for rows in sentences if all(row[upos] != "_" for row in rows)]
+    if len(found) < len(sentences):
+        print(
+            f"{len(sentences) - len(found)} of {len(sentences)} sentences of the {part} file are "
+            "left out: a word has no part of speech."
+        )
+    return found
+
+
 def check(parts: dict[str, Sentences], column: str, name: str) -> list[str]:
     """All tags, once they are known to be learnable from."""
-    if "train" not in parts or sum(map(len, parts.values())) < LEAST:
+    if "train" not in parts:
+        raise SystemExit(f"{name} has nothing to train on, only {', '.join(parts)}.")
+    if len(parts["train"]) < LEAST:
         sizes = {part: len(sentences) for part, sentences in parts.items()}
-        raise SystemExit(f"{name} has too few sentences to learn from ({sizes}; {LEAST} at least).")
+        raise SystemExit(
+            f"{name} has too few sentences to learn from ({sizes}; {LEAST} to train on at least)."
+        )
     empty = [part for part, sentences in parts.items() if not sentences]
     if empty:
         raise SystemExit(f"{name} has no sentence for {', '.join(empty)}.")
@@ -123,6 +143,8 @@ def check(parts: dict[str, Sentences], column: str, name: str) -> list[str]:
     if tags == ["_"]:
         others = ", ".join(other for other in COLUMNS if other != column)
         raise SystemExit(f"{name} has nothing in its column {column}; try --column with {others}.")
+    if len({word for words, _ in parts["train"] for word in words}) < 2:
+        raise SystemExit(f"{name} has no words: its text was left out, and has to be put back.")
     check_data.classes((tag for _, tags in parts["train"] for tag in tags), name, least=1)
     return tags
 

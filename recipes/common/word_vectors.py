@@ -43,10 +43,12 @@ def write_projector(folder: Path, words: list[str], vectors: np.ndarray) -> None
 def read(path: Path, wanted: set[str] | None = None) -> tuple[list[str], np.ndarray]:
     """(words, (words, dimension) float32 vectors); of `wanted` words only, if given.
 
+    Of a word that comes again, the first counts.
+
     Raises:
         SystemExit: If there is no such file, or its content is not in the format.
     """
-    words, rows, number = [], [], 1
+    rows, number, again = {}, 1, 0
     try:
         # Only "\n" ends a line: a word may be of any other character.
         with open(path, encoding="utf-8", newline="\n") as file:
@@ -57,8 +59,11 @@ def read(path: Path, wanted: set[str] | None = None) -> tuple[list[str], np.ndar
                 if len(numbers) != dimension:
                     raise ValueError(f"line {number}: {len(numbers)} numbers, not {dimension}")
                 if wanted is None or word in wanted:
-                    words.append(word)
-                    rows.append(np.array(numbers, "float32"))
+                    row = np.array(numbers, "float32")
+                    if not np.all(np.isfinite(row)):
+                        raise ValueError(f"line {number}: a number is not finite")
+                    again += word in rows
+                    rows.setdefault(word, row)
     except (OSError, ValueError) as error:
         raise SystemExit(
             f"{path} cannot be read as word vectors ({error}). They are expected in word2vec's "
@@ -67,7 +72,9 @@ def read(path: Path, wanted: set[str] | None = None) -> tuple[list[str], np.ndar
         ) from error
     if number - 1 != count:
         raise SystemExit(f"{path} is not whole: it has {number - 1} words, and says {count}.")
-    return words, np.array(rows, "float32").reshape(-1, dimension)
+    if again:
+        print(f"{path}: {again} words come again; the first of each counts.")
+    return [*rows], np.array([*rows.values()], "float32").reshape(-1, dimension)
 
 
 def add_argument(parser: argparse.ArgumentParser) -> None:
