@@ -311,7 +311,7 @@ def test_what_no_tagger_can_learn_is_said(tmp_path):
     path = tmp_path / "a.conllu"
     given = ["--data", str(path), "--output", str(tmp_path / "run")]
     for text, error in (
-        (LINE + "\n", r"too few sentences.*30 at least"),
+        (LINE + "\n", r"too few sentences.*30 to train on"),
         ([treebank(40, 0)[0], "# nothing\n", treebank(9, 1)[0]], r"no sentence for validation"),
         (treebank(40, 0)[0].replace("NOUN", "_").replace("VERB", "_").replace("AUX", "_")
          .replace("ADP", "_"), "nothing in its column upos; try --column with xpos, feats"),
