@@ -51,7 +51,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--questions", metavar="FILE", type=command_line.file,
         help="analogies to be scored by, as questions-words.txt")  # fmt: skip
     three = {"nargs": 3, "action": "append", "metavar": ("KING", "MAN", "WOMAN")}
-    add("--analogy", type=command_line.text, **three, help="a question: KING − MAN + WOMAN; may be repeated")
+    three["type"] = command_line.text
+    add("--analogy", **three, help="a question: KING − MAN + WOMAN; may be repeated")
     add("--words", nargs="+", type=command_line.text, metavar="WORD",
         help="whose neighbours are printed and drawn")  # fmt: skip
     command_line.add_runtimes(parser)

@@ -330,9 +330,8 @@ def test_what_no_tagger_can_learn_is_said(tmp_path):
 
 
 def test_sentences_that_are_not_annotated_yet_are_left_out(tmp_path, capsys):
-    text, sentences = treebank(40, 0)
     path = tmp_path / "a.conllu"
-    path.write_text(text + "1\tnew\t_\t_\t_\t_\t0\troot\t_\t_\n\n", "utf-8")
+    path.write_text(treebank(40, 0)[0] + "1\tnew\t_\t_\t_\t_\t0\troot\t_\t_\n\n", "utf-8")
     given = ["--data", str(path), "--output", str(tmp_path / "run")]
     data, tags = treebanks.from_files(pos_tagging.arguments(given))
     assert sum(map(len, data.values())) == 40 and "_" not in tags

@@ -445,7 +445,7 @@ def test_a_text_that_is_not_there_or_too_short_is_told_of(tmp_path, capsys):
         path.write_text(content)
         with pytest.raises(SystemExit, match="too little"):
             learn(path, tmp_path)
-    words = "one two three four five six seven eight nine ten".split()
+    words = [f"word{letter}" for letter in "abcdefghij"]
     for content, part in (
         ("\n".join(words * 200), "train"),
         (" ".join(words * 200) + "\n" + "\n".join(words * 5), "validation"),
