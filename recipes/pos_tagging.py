@@ -199,8 +199,9 @@ def refuse_many_tags(tags: list[str], train: Sentences, batch: int) -> None:
     pairs = batch * max(len(words) for words, _ in train) * len(tags) ** 2
     if pairs > 2 * MOST_PAIRS:
         raise SystemExit(
-            f"--crf: each pair of {len(tags)} tags has a number at each word of a batch; these take "
-            f"{pairs * 4 / 2**30:.1f} GB, several times. Leave out --crf, or give a smaller --batch."
+            f"--crf: each pair of {len(tags)} tags has a number at each word of a batch: "
+            f"{pairs * 4 / 2**30:.1f} GB, several times. Leave out --crf, or give a smaller "
+            "--batch."
         )
 
 
