@@ -34,6 +34,7 @@ from recipes.common import command_line
 
 EPOCHS = {"etth1": 15, "sample": 4}
 BATCH = 256
+DEFAULT_SPLIT = [0.7, 0.1, 0.2]
 OF_ONES_OWN = ("date", "target", "split", "missing", "frequency", "encoding")
 
 
@@ -69,6 +70,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     for name in OF_ONES_OWN:
         if args.dataset != "data" and getattr(args, name):
             parser.error(f"--{name} is for a series of your own: --data FILE")
+    if args.missing == "refuse":  # the default, given or not, is one run
+        args.missing = None
+    if args.split == DEFAULT_SPLIT:
+        args.split = None
     return args
 
 
@@ -114,7 +119,8 @@ def load(
     if dataset == "sample":
         dates = pd.date_range("2024-01-01", periods=3000, freq="h")
         values = series.series(len(dates), seed)
-        return time_series.Series(values, series.CHANNELS, dates, "h", {}), (1800, 2400, 3000)
+        none = np.zeros(values.shape, bool)
+        return time_series.Series(values, series.CHANNELS, dates, "h", none), (1800, 2400, 3000)
     # 12, 4 and 4 months, as everywhere since Zhou et al. 2021.
     ends = (12 * MONTH, 16 * MONTH, 20 * MONTH)
     data = time_series.series(tables.read(csv or prepared_data.etth1()))
@@ -134,7 +140,7 @@ def load_own(args: argparse.Namespace) -> tuple[time_series.Series, tuple[int, i
         step=args.frequency,
         interpolate=args.missing == "interpolate",
     )
-    train, validation, _ = args.split or (0.7, 0.1, 0.2)
+    train, validation, _ = args.split or DEFAULT_SPLIT
     end = len(data.values)
     ends = (round(train * end), round((train + validation) * end), end)
     return time_series.without_constant(data, ends[0]), ends
@@ -147,6 +153,8 @@ def set_sizes(args: argparse.Namespace, step: str, ends: tuple[int, int, int]) -
     args.lookback = args.lookback or (4 * args.season if own else 96)
     args.horizon = args.horizon or (args.season if own else 96)
     check_data.windows(args, np.diff([0, *ends]))
+    if args.streaming:
+        forecasting_stream.refuse_season(args.season)
 
 
 def of_channels(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -155,12 +163,36 @@ def of_channels(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return tuple(x.astype("float32") for x in found)
 
 
+def starts(
+    first: int, last: int, lookback: int, horizon: int, drawn: np.ndarray | None = None
+) -> np.ndarray:
+    """Where every window begins whose forecast lies in steps first … last − 1.
+
+    Args:
+        drawn: (steps, channels), which values are interpolated. A window is left out if there are
+            such in its forecast, or if it ends in one, for that is drawn towards what comes.
+    """
+    found = np.arange(max(first - lookback, 0), last - lookback - horizon + 1)
+    if drawn is None:
+        return found
+    before = np.append(0, np.cumsum(drawn.any(axis=1)))
+    now = found + lookback
+    return found[before[now + horizon] == before[now - 1]]
+
+
 def windows(
-    values: np.ndarray, standardized: np.ndarray, first: int, last: int, lookback: int, horizon: int
+    values: np.ndarray,
+    standardized: np.ndarray,
+    first: int,
+    last: int,
+    lookback: int,
+    horizon: int,
+    drawn: np.ndarray | None = None,
 ) -> tf.data.Dataset:
-    """Every window whose forecast lies in steps first … last − 1, as a dataset of
-    ((lookback, channels) in original units, (horizon, channels) standardized)."""
-    starts = tf.data.Dataset.range(max(first - lookback, 0), last - lookback - horizon + 1)
+    """The windows that begin at `starts`, as a dataset of ((lookback, channels) in original units,
+    (horizon, channels) standardized)."""
+    begin = starts(first, last, lookback, horizon, drawn)
+    begin = tf.data.Dataset.from_tensor_slices(begin)
     values, standardized = tf.constant(values), tf.constant(standardized)
     channels = values.shape[1]
 
@@ -168,7 +200,7 @@ def windows(
         window = tf.slice(values, [start, 0], [lookback, channels])
         return window, tf.slice(standardized, [start + lookback, 0], [horizon, channels])
 
-    return starts.map(cut, num_parallel_calls=tf.data.AUTOTUNE)
+    return begin.map(cut, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 # --- Model: a window in original units in, the standardized forecast out -------------------
@@ -189,7 +221,7 @@ def build(
     recurrent = CELLS[cell](units, return_state=True, name="recurrent")
 
     window = keras.Input((lookback, channels), name="window")
-    x = keras.layers.Normalization(mean=mean, variance=std**2)(window)
+    x = (window - mean) / std
     level = (x[:, -1:, :] + ops.mean(x, axis=1, keepdims=True)) / 2
     x = ops.transpose(x - level, (0, 2, 1))  # each channel by itself
     x = ops.pad(x, [[0, 0], [0, 0], [-lookback % season, 0]])  # to whole seasons
@@ -269,14 +301,18 @@ def evaluate(
 
 
 def signatures(
-    model: keras.Model, mean: np.ndarray, std: np.ndarray, levels: tuple[float, ...] = ()
+    model: keras.Model,
+    mean: np.ndarray,
+    std: np.ndarray,
+    levels: tuple[float, ...] = (),
+    most: int = MOST_WINDOWS,
 ) -> dict:
     shape = list(model.input_shape)
 
     def forecast(window):
         window = checks.finite("window", checks.shaped(window, shape))
         rows = tf.shape(window)[0]
-        window = checks.at_most(MOST_WINDOWS, "windows", "window", window, rows)
+        window = checks.at_most(most, "windows", "window", window, rows)
         found = model(window, training=False) * std + mean
         found = checks.finite("window", found, "holds numbers too large to forecast")
         return quantiles.outputs(found, levels)
@@ -290,16 +326,23 @@ def main(args: argparse.Namespace) -> None:
     own = args.dataset == "data"
     data, ends = load_own(args) if own else load(args.dataset, args.data, args.seed)
     set_sizes(args, data.step, ends)
-    training.begin(args, *data[:2], [*map(str, data.dates)], ends, extendable=True)
     print(
         f"{len(data.values)} steps of {data.step}, {data.dates[0]} to {data.dates[-1]}; "
         f"a season is {args.season} steps. Channels: {', '.join(data.channels)}."
     )
     values, (train_end, validation_end, end) = data.values, ends
     mean, std = of_channels(values[:train_end])
+    sizes = args.lookback, args.horizon
+    parts = {"validation": (train_end, validation_end), "test": (validation_end, end)}
+    asked = {name: starts(*steps, *sizes, data.drawn) for name, steps in parts.items()}
+    check_data.say_left_out(asked, {name: len(starts(*x, *sizes)) for name, x in parts.items()})
+    if args.streaming:
+        forecasting_stream.refuse_large(args.batch or BATCH, *sizes[:1], args.season, len(mean))
+    told = [*data[:2], [*map(str, data.dates)], ends, *([data.drawn] if data.filled else [])]
+    training.begin(args, *told, extendable=True)  # may delete an earlier run: so not before
 
-    def part(first, last):
-        return windows(values, (values - mean) / std, first, last, args.lookback, args.horizon)
+    def part(first, last, drawn=None):
+        return windows(values, (values - mean) / std, first, last, *sizes, drawn)
 
     # Windows are kept if they fit; else they are cut anew in each epoch, and shuffled in part.
     window = values[0].nbytes * (args.lookback + args.horizon)
@@ -313,8 +356,8 @@ def main(args: argparse.Namespace) -> None:
     size = args.batch or min(BATCH, few)
     train = kept(train).shuffle(min(train_end, max(1, MOST_KEPT // window))).batch(size)
     train = train.take(args.steps or -1).prefetch(2)
-    parts = {"validation": (train_end, validation_end), "test": (validation_end, end)}
-    later = {name: kept(part(*steps).batch(args.batch or BATCH)) for name, steps in parts.items()}
+    many = args.batch or BATCH
+    later = {name: kept(part(*x, data.drawn).batch(many)) for name, x in parts.items()}
     levels = tuple(args.quantiles or ())
     of_kind = forecasting_stream.build if args.streaming else build
     model = of_kind(mean, std, args.lookback, args.horizon, args.cell, args.season, levels=levels)
@@ -328,12 +371,15 @@ def main(args: argparse.Namespace) -> None:
     trained = training.fit(model, train, later["validation"], args, best=("val_loss", "min"))
     one = quantiles.median(model, levels)
     scores = {name: evaluate(one, data, mean, std, args.season) for name, data in later.items()}
-    served = signatures(model, mean, std, levels)
+    most = MOST_WINDOWS
+    if args.streaming:
+        most = forecasting_stream.most(most, args.lookback * args.season * len(mean))
+    served = signatures(model, mean, std, levels, most)
     if args.streaming:
         served |= forecasting_stream.signatures(model, mean, std, levels)
     if args.streaming and one:
-        for name, steps in parts.items():
-            found = forecasting_stream.evaluate(served, values, std, *steps, args.lookback)
+        for name, each in asked.items():
+            found = forecasting_stream.evaluate(served, values, std, each, *sizes)
             scores[name]["model, one stream"] = found
     pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
     print(f"Test, {scores['test']['windows']} windows, standardized:")
@@ -347,14 +393,12 @@ def main(args: argparse.Namespace) -> None:
         quantiles.show(scores["test"]["quantiles"])
     about = {"step": data.step, "channels": data.channels, "interpolated": data.filled}
     training.write_metrics(args, trained, model, series=about, **scores)
-    if data.filled:
-        print(f"Interpolated values are among them, {data.filled}.")
-
     version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)
     window, truth = (x[:1] for x in next(iter(later["test"])))
     answer = {name: x[0].numpy() for name, x in served["serving_default"][0](window).items()}
     title = f"{args.output.name}: the first window of the test part"
-    dates = data.dates[validation_end - args.lookback : validation_end + args.horizon]
+    first = asked["test"][0]
+    dates = data.dates[first : first + sum(sizes)]
     drawn = window[0], truth[0] * std + mean, answer["forecast"], data.channels, title, dates
     bands = quantiles.bands(answer.get("quantiles"), levels)
     pictures.forecast(args.output / "forecast.png", *drawn, bands)

@@ -137,6 +137,7 @@ class Forecaster:
     def __init__(self, about: dict, run: Callable, folder: Path):
         self.run, self.levels = run, about["levels"]
         self.mean, self.std = (np.array(about[name], "float32") for name in ("mean", "std"))
+        self.shape = about["lookback"], len(self.mean)
 
     def standardized(self, window: np.ndarray) -> np.ndarray:
         """What the model says: (windows, [levels,] horizon, channels)."""
@@ -146,12 +147,24 @@ class Forecaster:
     def __call__(self, paths: list[str]) -> dict[str, list]:
         import text  # not above: recipes have this page, too, and not the folder
 
-        window = np.stack([text.numbers(Path(path)) for path in paths])
+        window = [np.array(text.numbers(Path(path)), "float32") for path in paths]
+        for path, each in zip(paths, window):
+            if each.shape != self.shape or not np.all(np.isfinite(each)):
+                raise SystemExit(
+                    f"{path} has {each.shape} rows and columns of numbers; expected are "
+                    f"{self.shape}, all finite."
+                )
+        window = np.stack(window)
         found = self.standardized(window) * self.std + self.mean
         if not self.levels:
             return {"forecast": found.tolist()}
         middle = np.abs(np.array(self.levels) - 0.5).argmin()
-        return {"forecast": found[:, middle].tolist(), "quantiles": found.tolist()}
+        levels = [self.levels] * len(found)
+        return {
+            "forecast": found[:, middle].tolist(),
+            "quantiles": found.tolist(),
+            "levels": levels,
+        }
 
 
 class Listener:

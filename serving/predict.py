@@ -153,7 +153,11 @@ def main(argv: list[str] | None = None) -> None:
     print("Loading the model.", file=sys.stderr)
     signature, name, spec = query.load(args.model, args.signature)
     tf = quiet.tensorflow()
-    if spec.dtype != tf.string and args.file.suffix.lower() not in (".jsonl", ".parquet"):
+    if spec.dtype != tf.string and args.file.suffix.lower() not in (
+        ".jsonl",
+        ".ndjson",
+        ".parquet",
+    ):
         raise SystemExit(
             f"{name} is of numbers, (rows, …) {spec.shape}: give JSON lines, each "
             f'{{"{name}": [[…], …]}}; serving/query.py takes one window as CSV, '

@@ -8,6 +8,7 @@ import csv
 import itertools
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ Row = tuple[dict, object, str]
 
 TABLES = (".csv", ".tsv")
 KINDS = (*TABLES, ".jsonl", ".ndjson", ".txt", ".parquet")
+DATE = re.compile(r"\d{4}-\d\d-\d\d")
 LONGEST = 2**24  # characters of a row; more have lost an end of a line, or of a quotation
 AT_A_TIME = 1024  # rows of Parquet
 
@@ -90,12 +92,13 @@ def windows(file, steps: int, channels: int) -> tuple[list[str], Iterator[Row]]:
         )
 
     def read():
-        window = collections.deque(maxlen=steps)
+        window, before = collections.deque(maxlen=steps), {}
         for given, error in itertools.chain([first], found):
             step = [number(given.get(name, "")) for name in columns]
             if not error and None in step:
                 name = columns[step.index(None)]
                 error = f"no number in column {name!r}: {given[name]!r}"
+            error, before = error or earlier(given, before), given
             if error:
                 window.clear()
                 yield given, None, error
@@ -104,6 +107,15 @@ def windows(file, steps: int, channels: int) -> tuple[list[str], Iterator[Row]]:
             yield given, list(window) if len(window) == steps else None, ""
 
     return names, read()
+
+
+def earlier(given: dict, before: dict) -> str:
+    """What to say if a date is earlier than the one above it, else ""."""
+    for column, cell in given.items():
+        above = before.get(column, "")
+        if DATE.match(cell) and DATE.match(above) and cell[:10] < above[:10]:
+            return f"{cell} stands below {above}: the oldest row comes first"
+    return ""
 
 
 def number(cell: str) -> float | None:

@@ -1,13 +1,17 @@
 """Inputs and answers as text: the numbers of a CSV file in, words and numbers out."""
 
 import csv
+import re
 from pathlib import Path
+
+WITH_COMMAS = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?(e[+-]?\d+)?", re.IGNORECASE)
+DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 def numbers(path: Path) -> list[list[float]]:
     """The numbers of a CSV file, below its header if it has one, without columns of text.
 
-    Where something else separates, numbers may have decimal commas.
+    Where something else separates, numbers may have decimal commas. The oldest row comes first.
     """
     if not path.is_file():
         raise SystemExit(f"There is no file {path}.")
@@ -23,8 +27,12 @@ def numbers(path: Path) -> list[list[float]]:
     for row in found:
         if len(row) != len(found[0]):
             raise SystemExit(f"{path}: {row} has not as many values as the first line.")
-    # In a column with decimal commas, points are for thousands.
-    commas = [separator != "," and any("," in cell for cell in column) for column in zip(*found)]
+    # In a column with decimal commas, points are for thousands; where there is one, in others too.
+    columns = [*zip(*found[1:])] or [*zip(*found)]
+    whole = [all(map(WITH_COMMAS.fullmatch, map(str.strip, column))) for column in columns]
+    some = [separator != "," and any("," in cell for cell in column) for column in columns]
+    german = any(a and b for a, b in zip(some, whole))
+    commas = [a or (german and b) for a, b in zip(some, whole)]
 
     def number(row, i):
         try:
@@ -33,8 +41,9 @@ def numbers(path: Path) -> list[list[float]]:
             return None
 
     columns = [i for i in range(len(commas)) if number(found[-1], i) is not None]
-    if all(number(found[0], i) is None for i in columns):
+    if all(number(found[0], i) is None for i in columns) or named_by_numbers(found, columns):
         del found[0]
+    refuse_newest_first(path, found)
     rows = [[number(row, i) for i in columns] for row in found]
     for line, row in enumerate(rows):
         if None in row:
@@ -42,6 +51,24 @@ def numbers(path: Path) -> list[list[float]]:
                 f"{path}: no number in column {columns[row.index(None)]} of {found[line]}"
             )
     return rows
+
+
+def named_by_numbers(rows: list[list[str]], columns: list[int]) -> bool:
+    """Whether the first row names columns, though by numbers: date,101,102."""
+    named = re.compile(r"\s*[^\W\d]\w*\s*").fullmatch
+    beside = 0 not in columns and len(rows) > 1
+    return bool(beside and named(rows[0][0]) and not named(rows[1][0]))
+
+
+def refuse_newest_first(path: Path, rows: list[list[str]]) -> None:
+    """Ends the program if there are dates that go backwards."""
+    for column in zip(*rows):
+        column = [cell.strip() for cell in column]
+        if all(map(DATE.match, column)) and column[0][:10] > column[-1][:10]:
+            raise SystemExit(
+                f"{path} begins with {column[0]} and ends with {column[-1]}: put the oldest row "
+                "first."
+            )
 
 
 def words(texts: list[str]) -> list[list[str]]:

@@ -196,6 +196,12 @@ def test_each_row_of_a_series_where_a_window_ends(model, tmp_path, in_this_proce
     assert [(r["row"], r["date"]) for r in good] == [(i + 1, f"day {i}") for i in ends]
     assert [r["total"] for r in good] == [numbers[i - 1 : i + 1].sum() for i in ends]
     assert [(r["row"], r["error"]) for r in bad] == [(5, "no number in column 'a': '?'")]
+    rows = ["2024-01-03,1,2", "2024-01-02,3,4", "2024-01-03,5,6", "2024-01-04,7,8"]
+    (tmp_path / "a.csv").write_text("\n".join(["day,a,b", *rows]))
+    good, bad = answers(model, tmp_path / "a.csv", tmp_path / "order", *how)
+    assert [(r["row"], r["total"]) for r in good] == [(4, 26)]
+    said = "2024-01-02 stands below 2024-01-03: the oldest row comes first"
+    assert [(r["row"], r["error"]) for r in bad] == [(2, said)]
     (tmp_path / "a.csv").write_text("day,a,b,id\nMon,1,,7\nTue,2,3,8\n")  # which two is not clear
     with pytest.raises(SystemExit, match=r"takes 2 numbers a step.*\['a', 'b', 'id'\]"):
         answers(model, tmp_path / "a.csv", tmp_path / "more", *how)

@@ -1,6 +1,7 @@
 """Arguments are read at once, and what stops a recipe from outside is a message."""
 
 import errno
+import importlib.util
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
+from recipes import forecasting, which_cell
 from recipes.common import command_line, files
 
 SCRIPTS = sorted(p.stem for p in (REPOSITORY / "recipes").glob("*.py"))
@@ -92,3 +94,24 @@ def test_stopped_it_says_how_to_go_on(tmp_path, capsys):
         command_line.run(stopped, parse("--output", Path(tmp_path)))
     assert end.value.code == 130
     assert "The same command goes on from epoch 1." in capsys.readouterr().err
+
+
+def test_a_study_that_is_stopped_ends_as_quietly(tmp_path, capsys):
+    def stopped(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as end:
+        command_line.run(stopped, which_cell.arguments(["--output", str(tmp_path)]))
+    assert end.value.code == 130 and capsys.readouterr().err == "\nStopped.\n"
+
+
+def test_what_a_format_needs_is_asked_for_before_training(tmp_path, capsys, monkeypatch):
+    def find(name, *rest):
+        return None if name == "tf2onnx" else real(name, *rest)
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", find)
+    forecasting.arguments(["--output", str(tmp_path), "--dataset", "sample"])
+    with pytest.raises(SystemExit):
+        forecasting.arguments(["--output", str(tmp_path), "--dataset", "sample", "--onnx"])
+    assert "--onnx needs tf2onnx: pip install -r serving/req" in capsys.readouterr().err

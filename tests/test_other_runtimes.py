@@ -18,6 +18,7 @@ import pytest
 import tensorflow as tf
 from conftest import REPOSITORY
 from drawn_models import perturbed
+from text import by_level
 
 from recipes import forecasting, language_model, pos_tagging, sentiment, speech, translation
 from recipes.common import (
@@ -325,6 +326,12 @@ def test_a_forecaster_with_quantiles(tmp_path):
     expected, found = served(tf.constant(window)), page([tmp_path / "window.csv"])
     for name in ("forecast", "quantiles"):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5)
+    shown = {"forecast", "forecast_q10", "forecast_q50", "forecast_q90"}
+    assert by_level(found).keys() == shown  # as they are printed
+    for wrong in ("1,2\n" * 29, "1,2\n" * 29 + "1,nan\n"):
+        (tmp_path / "window.csv").write_text(wrong)
+        with pytest.raises(SystemExit, match=r"expected are \(30, 2\), all finite"):
+            page([tmp_path / "window.csv"])
 
 
 def test_rules_of_any_case():

@@ -52,11 +52,28 @@ def test_decimal_commas_and_a_header_in_another_encoding(versions, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        # As in training (recipes/common/tables.py).
+        ("d;a;b\nx;1.234;5,5\nx;2.345;6\n", [[1234, 5.5], [2345, 6]]),
+        ("d;a;b\nx;1.234;5,5\nx;2.34;6\n", [[1.234, 5.5], [2.34, 6]]),
+        ("d;a;b\nx;1.234;5\nx;2.345;6\n", [[1.234, 5], [2.345, 6]]),
+        ("date,101,102\n2024-01-01,3,4\n2024-01-02,5,6\n", [[3, 4], [5, 6]]),
+        ("2024-01-01,3\n2024-01-02,5\n", [[3], [5]]),
+    ],
+)
+def test_numbers_are_what_they_were_in_training(tmp_path, text, found):
+    (tmp_path / "window.csv").write_text(text)
+    assert numbers(tmp_path / "window.csv") == found
+
+
+@pytest.mark.parametrize(
     ("text", "error"),
     [
         ("", "is empty"),
         ("a,b\n1,2\n,3\n4,5\n", "no number in column 0"),
         ("1,2\n3\n", r"\['3'\] has not as many values"),
+        ("d,a\n2024-01-03,1\n2024-01-02,3\n", "put the oldest row first"),
     ],
 )
 def test_bad_files_are_named(tmp_path, text, error):

@@ -48,6 +48,31 @@ def test_where_a_comma_is_decimal_a_point_is_none(tmp_path):
     assert tables.read(path)["a"].tolist() == [1.234, 2.345]
 
 
+def test_a_value_that_is_no_number_stays_to_be_told_of(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("date;load\n01.02.2024;1.001,5\n02.02.2024;k.A.\n03.02.2024;2\n")
+    assert tables.read(path)["load"].tolist() == [1001.5, "k.A.", 2]
+    path.write_text("a;note\n1,5;3\n2;x\n3;4\n")
+    assert tables.read(path)["note"].tolist() == ["3", "x", "4"]
+
+
+def test_a_comma_that_may_be_decimal_or_not_is_asked_about(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text("date\tsales\n2024-01-01\t950\n2024-01-02\t1,050\n")
+    with pytest.raises(SystemExit, match="'sales': is 1,050 a whole number"):
+        tables.read(path)
+    for cell, value in (("0,125", 0.125), ("1,05", 1.05), ("1.050,0", 1050)):
+        path.write_text(f"date\tsales\n2024-01-01\t950\n2024-01-02\t{cell}\n")
+        assert tables.read(path)["sales"].tolist() == [950, value]
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("date,load,load \n2024-01-01,1,2\n")
+    with pytest.raises(SystemExit, match="two columns 'load'"):
+        tables.read(path)
+
+
 def test_numbers_name_columns_behind_a_word(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("date,101,102\n2024-01-01,3,4\n")

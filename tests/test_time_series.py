@@ -2,13 +2,14 @@
 
 import json
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
 
 from recipes import forecasting
-from recipes.common import time_series
+from recipes.common import forecasting_stream, tables, time_series
 
 
 def table(dates, **columns):
@@ -42,10 +43,12 @@ def test_step_and_season_are_found_in_the_dates(frequency, step, season):
     "written", ["%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y-%m-%dT%H:%M", "%Y%m%d"]
 )
 @pytest.mark.parametrize("frequency", ["D", "MS"])
-def test_dates_are_read_as_the_series_runs(written, frequency):
+def test_dates_are_read_as_the_series_runs(written, frequency, tmp_path):
     dates = pd.date_range("2020-02-01", periods=40, freq=frequency)
     found = time_series.series(table(dates.strftime(written)))
     assert found.dates.equals(dates)
+    table(dates.strftime(written)).to_csv(tmp_path / "a.csv", index=False)
+    assert time_series.series(tables.read(tmp_path / "a.csv")).dates.equals(dates)
 
 
 def test_rows_are_put_in_order_and_zones_become_utc():
@@ -91,6 +94,101 @@ def test_gaps_are_filled_by_straight_lines_and_counted():
     np.testing.assert_allclose(
         found.values[1:], np.stack([np.arange(50), np.arange(50) * 2], 1)[1:]
     )
+    assert found.values[0].tolist() == [1, 0]  # the first there is
+    assert np.flatnonzero(found.drawn[:, 0]).tolist() == [0, 10, 11, 20]
+    assert np.flatnonzero(found.drawn[:, 1]).tolist() == [10, 11]
+
+
+def test_what_was_interpolated_is_neither_asked_nor_where_a_window_ends():
+    """There it is drawn towards what comes."""
+    drawn = np.zeros((40, 2), bool)
+    drawn[20:22, 1] = True
+    all_of_them = forecasting.starts(8, 40, 5, 3)
+    assert all_of_them.tolist() == [*range(3, 33)]
+    for start in all_of_them:
+        asked, last = set(range(start + 5, start + 8)), start + 4
+        wanted = not asked & {20, 21} and last not in (20, 21)
+        assert (start in forecasting.starts(8, 40, 5, 3, drawn)) == wanted
+
+
+def test_a_part_of_which_all_was_interpolated_is_refused(tmp_path):
+    dates = pd.date_range("2021-01-01", periods=400, freq="D")
+    given = pd.DataFrame({"day": dates, "a": np.arange(400) % 7.0})
+    given.loc[318::3, "a"] = np.nan
+    given.to_csv(tmp_path / "a.csv", index=False)
+    arguments = ["--data", str(tmp_path / "a.csv"), "--missing", "interpolate"]
+    with pytest.raises(SystemExit, match="Each of the 74 windows of the test part has"):
+        forecasting.main(forecasting.arguments([*arguments, "--output", str(tmp_path / "run")]))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (5e9 + np.arange(50) % 7 * 30, "changes by .* up to .* off: give it in differences"),
+        (1.2e9 + np.arange(50) * 10.0, "changes by 10 from"),
+        (35_000 + np.arange(50) % 7 * 0.1, ""),
+        (np.where(np.arange(50) < 25, 1e9, 2e9) + 0.5, ""),
+        (1e-30 * (np.arange(50) % 7), ""),
+    ],
+)
+def test_numbers_too_coarse_in_float32_are_refused(values, says):
+    if not says:
+        assert len(time_series.series(table(HOURS, a=values)).values) == 50
+        return
+    with pytest.raises(SystemExit, match=f"Column 'a' {says}"):
+        time_series.series(table(HOURS, a=values))
+
+
+def test_columns_that_are_no_channels_are_left_out(capsys):
+    given = table(HOURS, **{"Unnamed: 0": np.arange(50), "a": np.arange(50) % 3})
+    given["changed"] = HOURS + pd.Timedelta("3min")
+    assert time_series.series(given).channels == ["a"]
+    assert "no numbers to forecast: Unnamed: 0, changed" in capsys.readouterr().out
+
+
+def test_days_written_as_midnights_somewhere_stay_days():
+    """Clocks set forward would make them 23 hours apart."""
+    dates = pd.date_range("2024-03-25", periods=14, freq="D", tz="Europe/Berlin")
+    for written in (dates.astype(str), dates.map(lambda x: x.isoformat()), dates):
+        found = time_series.series(pd.DataFrame({"when": written, "a": np.arange(14) * 0.5}))
+        assert found.step == "D" and found.dates[0] == pd.Timestamp("2024-03-25")
+
+
+def test_one_run_with_a_default_given_or_not():
+    given = ["--data", __file__, "--missing", "refuse", "--split", "0.7,0.1,0.2"]
+    assert vars(forecasting.arguments(given)) == vars(forecasting.arguments(given[:2]))
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e19])
+def test_any_unit_will_do(scale):
+    """Amperes of a neuron, or what stars radiate."""
+    random = np.random.default_rng(0)
+    values = (random.normal(size=(60, 2)) + 3).astype("float32")
+    mean, std = forecasting.of_channels(values)
+    for build in (forecasting.build, forecasting_stream.build):
+        keras.utils.set_random_seed(0)
+        one = build(mean, std, 48, 12, "simple_rnn", units=8)
+        scaled = np.float32(scale)
+        keras.utils.set_random_seed(0)
+        other = build(mean * scaled, std * scaled, 48, 12, "simple_rnn", units=8)
+        expected = one.predict(values[None, :48], verbose=0)
+        found = other.predict(values[None, :48] * scaled, verbose=0)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_stream_of_years_has_no_season_to_read(tmp_path):
+    args = forecasting.arguments(["--data", __file__, "--streaming"])
+    with pytest.raises(SystemExit, match="a --season of 2 steps or more"):
+        forecasting.set_sizes(args, "Y", (40, 50, 60))
+
+
+def test_a_stream_of_minutes_takes_a_smaller_batch():
+    with pytest.raises(SystemExit, match=r"7.9 GB.*smaller --batch"):
+        forecasting_stream.refuse_large(256, 5760, 1440, 1)
+    forecasting_stream.refuse_large(32, 5760, 1440, 1)
+    assert forecasting_stream.most(1024, 96 * 24 * 7) == 1024
+    assert forecasting_stream.most(1024, 5760 * 1440) == 8
 
 
 def test_windows_that_do_not_fit_and_series_that_never_change_are_told_of(tmp_path):

@@ -12,6 +12,18 @@ def constant(values: np.ndarray, columns: list[str]) -> list[str]:
     return [name for name, value in zip(columns, values.T) if np.ptp(value) == 0]
 
 
+def refuse_coarse(values: np.ndarray, columns: list[str]) -> None:
+    """Ends the program if float32 is too coarse for what changes in float64 `values`."""
+    lost = np.abs(values - values.astype("float32")).max(axis=0)
+    steps = np.abs(np.diff(values, axis=0)).mean(axis=0)
+    for name, error, step, spread in zip(columns, lost, steps, values.std(axis=0)):
+        if spread > 0 and (error > step / 2 or error > spread / 10):
+            raise SystemExit(
+                f"Column {name!r} changes by {step:.3g} from row to row, and in float32 its values "
+                f"are up to {error:.3g} off: give it in differences, or less a constant."
+            )
+
+
 def windows(args: argparse.Namespace, parts: np.ndarray) -> None:
     """Ends the program unless windows have a season to read, and fit into `parts`, so long."""
     if args.lookback < args.season:
@@ -25,6 +37,26 @@ def windows(args: argparse.Namespace, parts: np.ndarray) -> None:
             f"{args.data or args.dataset}, whose three parts are {parts} steps long: the first "
             "must hold both, the others the horizon. Give shorter ones, or another --split."
         )
+
+
+def say_left_out(windows: dict[str, np.ndarray], of: dict[str, int]) -> None:
+    """Says how many windows of each part are left out, for what they were asked is interpolated.
+
+    Raises:
+        SystemExit: If none are left.
+    """
+    for part, found in windows.items():
+        if not len(found):
+            raise SystemExit(
+                f"Each of the {of[part]} windows of the {part} part has interpolated values in its "
+                "forecast: fill the gaps yourself, give a shorter --horizon, or choose channels "
+                "with --target."
+            )
+        if len(found) < of[part]:
+            print(
+                f"Of the {of[part]} windows of the {part} part {of[part] - len(found)} are left "
+                "out, whose forecast has interpolated values, or which end in one."
+            )
 
 
 def say_repeated(train: Iterable, test: Iterable, what: str) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import errno
+import importlib.util
 import math
 import os
 import signal
@@ -74,6 +75,7 @@ def parser(
 
 
 RUNTIMES = {"onnx": "onnxruntime's", "litert": "LiteRT's"}
+NEEDED = {"onnx": ("onnx", "onnxruntime", "tf2onnx"), "litert": ("ai_edge_litert",)}
 
 
 def add_runtimes(parser: argparse.ArgumentParser) -> None:
@@ -105,6 +107,12 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.N
         quick = args.steps or args.dataset == "sample"
         args.saved_models = (args.output if quick else REPOSITORY) / "saved_models"
     check_places(parser, args, "output", "saved_models")
+    for name, packages in NEEDED.items():
+        missing = [package for package in packages if not importlib.util.find_spec(package)]
+        if given.get(name) and missing:
+            parser.error(
+                f"--{name} needs {', '.join(missing)}: pip install -r serving/requirements.txt"
+            )
     cluster.check(parser, args)
     return args
 

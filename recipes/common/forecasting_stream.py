@@ -12,7 +12,33 @@ from layers.exchange import checks
 from recipes.common import quantiles
 from recipes.common.cells import CELLS
 
-MOST_STEPS = 2**16  # of all chunks of a request to the export, so that its memory is bounded
+MOST_STEPS = 2**16  # of all chunks of a request to the export, so that its memory is bounded …
+MOST_NUMBERS = 2**26  # … and what these become, for a whole season is read at each step
+
+
+def refuse_season(season: int) -> None:
+    """Raises SystemExit if there is nothing to read beside each step."""
+    if season < 2:
+        raise SystemExit(
+            "--streaming reads the season up to each step, relative to that step: give a --season "
+            f"of 2 steps or more, got {season}."
+        )
+
+
+def most(count: int, numbers: int) -> int:
+    """`count`, or fewer, of what makes so many `numbers` each."""
+    return max(1, min(count, MOST_NUMBERS // numbers))
+
+
+def refuse_large(batch: int, lookback: int, season: int, channels: int) -> None:
+    """Raises SystemExit if a batch takes too much memory."""
+    numbers = batch * lookback * season * channels
+    if numbers > 4 * MOST_NUMBERS:
+        raise SystemExit(
+            f"--streaming reads a season at each step: {batch} windows of {lookback} steps, with "
+            f"seasons of {season} and {channels} channels, take {numbers * 4 / 2**30:.1f} GB, "
+            "several times. Give a smaller --batch, --season or --lookback."
+        )
 
 
 # --- Model -----------------------------------------------------------------------------------
@@ -30,7 +56,7 @@ def build(
 ) -> keras.Model:
     channels = len(mean)
     window = keras.Input((lookback, channels), name="window")
-    x = keras.layers.Normalization(mean=mean, variance=std**2, name="standardize")(window)
+    x = (window - mean) / std
     last = x[:, -1:, :]
     x = ops.pad(x, [[0, 0], [season, 0], [0, 0]])  # as if all had been the mean before
     x = SeasonToEachStep(season, name="season_to_each_step")(x)
@@ -72,21 +98,24 @@ class SeasonToEachStep(keras.layers.Layer):
 
 
 def evaluate(
-    served: dict, values: np.ndarray, std: np.ndarray, first: int, last: int, lookback: int
+    served: dict,
+    values: np.ndarray,
+    std: np.ndarray,
+    starts: np.ndarray,
+    lookback: int,
+    horizon: int,
 ) -> dict:
-    """The scores if the steps first … last − 1 come one by one, and no state ever starts anew."""
+    """The scores on the windows that begin at `starts`, if steps come one by one, from the first
+    window's on, and no state ever starts anew."""
     stream, initial_state = (tf.function(served[name][0]) for name in ("stream", "initial_state"))
-    states = initial_state(tf.constant(1))
-    start = max(first - lookback, 0)
-    errors = []
-    for step in range(start, last):
-        answer = stream(tf.constant(values[None, step : step + 1]), *states.values())
+    states, sums, ends = initial_state(tf.constant(1)), np.zeros(2), {*(starts + lookback)}
+    for now in range(starts[0] + 1, starts[-1] + lookback + 1):
+        answer = stream(tf.constant(values[None, now - 1 : now]), *states.values())
         states = {name: answer[name] for name in states}
-        forecast = answer["forecast"].numpy()[0]
-        truth = values[step + 1 : step + 1 + len(forecast)]
-        if start + lookback <= step + 1 <= last - len(forecast):
-            errors.append((forecast - truth) / std)
-    return {"mse": float(np.mean(np.square(errors))), "mae": float(np.mean(np.abs(errors)))}
+        if now in ends:
+            error = (answer["forecast"].numpy()[0] - values[now : now + horizon]) / std
+            sums += np.mean(error**2, dtype="float64"), np.mean(np.abs(error), dtype="float64")
+    return dict(zip(("mse", "mae"), (sums / len(starts)).tolist()))
 
 
 # --- Export: steps and states in, the forecast from there and states out ---------------------
@@ -102,6 +131,7 @@ def signatures(
     """
     recurrent, channels = model.get_layer("recurrent"), len(mean)
     frame = model.get_layer("season_to_each_step")
+    most_steps = most(MOST_STEPS, frame.season * channels)
     shapes = {"chunk": [None, None, channels], "last_season": [None, frame.season, channels]}
     sizes = {f"state_{i}": size for i, size in enumerate(recurrent.cell.state_sizes)}
     shapes |= {name: [None, channels, size] for name, size in sizes.items()}
@@ -111,9 +141,9 @@ def signatures(
         given = {n: checks.finite(n, x) for n, x in checks.same_batch(given).items()}
         chunk, batch = given["chunk"], tf.shape(given["last_season"])[0]
         count = tf.size(chunk, tf.int64) // channels
-        chunk = checks.at_most(MOST_STEPS, "steps in all", "chunk", chunk, count)
+        chunk = checks.at_most(most_steps, "steps in all", "chunk", chunk, count)
         steps = tf.concat([given["last_season"], chunk], axis=1)
-        x = model.get_layer("standardize")(steps)
+        x = (steps - mean) / std
         last = x[:, -1:]
         x = model.get_layer("season")(frame(x))
         states = [tf.reshape(given[n], [batch * channels, size]) for n, size in sizes.items()]

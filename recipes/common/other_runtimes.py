@@ -67,7 +67,6 @@ def write(
     made, found = make(), {}
     for place in places:
         folder = args.output / place
-        shutil.rmtree(folder, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=args.output, prefix=".writing-") as beside:
             beside = Path(beside) / place
             beside.mkdir()
@@ -75,6 +74,7 @@ def write(
             for name, arrays in made.arrays.items():
                 np.savez(beside / name, **arrays)
             WRITERS[place](made, beside, examples)
+            shutil.rmtree(folder, ignore_errors=True)
             beside.rename(folder)
         for ending in ENDINGS[place]:
             paths = made.paths(folder, ending).values()

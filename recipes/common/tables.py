@@ -52,6 +52,9 @@ def read(path: Path, encoding: str | None = None, *, as_text: bool = False) -> p
     if found.empty:
         raise SystemExit(f"{path} has no rows.")
     found.columns = [str(name).strip() for name in found.columns]
+    if not found.columns.is_unique:
+        twice = found.columns[found.columns.duplicated()][0]
+        raise SystemExit(f"{path} has two columns {twice!r}: rename one.")
     return found.map(as_written) if as_text else found
 
 
@@ -96,7 +99,7 @@ def separated(path: Path, encoding: str | None, separator: str, as_text: bool) -
     if as_text or separator == ",":
         return found
     numbers = found.apply(decimal_commas)
-    if (numbers.dtypes == found.dtypes).all():
+    if numbers.equals(found):
         return found
     # Where a comma is decimal, a point is none: 1.234 is 1234.
     points = parse(dtype=str).select_dtypes(object).apply(decimal_commas)
@@ -135,15 +138,33 @@ def json_lines(path: Path, encoding: str | None) -> pd.DataFrame:
 
 
 def decimal_commas(column: pd.Series) -> pd.Series:
-    """Numbers, if all of a column are written as in 1.234,5 or 0,5; else the column."""
+    """Numbers, if a column's are written as in 1.234,5 or 0,5; else the column.
+
+    Where a few are not, these stay text, to be told of.
+
+    Raises:
+        SystemExit: If 1,050 may be a thousand and fifty.
+    """
     if column.dtype != object:
         return column
     texts = column.dropna().astype(str).str.strip()
     pattern = r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?(e[+-]?\d+)?"
-    if texts.empty or not texts.str.fullmatch(pattern, flags=re.IGNORECASE).all():
+    fits = texts.str.fullmatch(pattern, flags=re.IGNORECASE)
+    written = texts[fits]
+    commas = written.str.contains(",", regex=False)
+    if len(written) < len(texts) and (len(written) < len(texts) / 2 or not commas.any()):
         return column
-    texts = texts.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
-    return texts.astype(float).reindex(column.index)
+    thousands = written.str.fullmatch(r"[+-]?([1-9]\d{0,2},\d{3}|\d{1,3})")
+    if commas.any() and thousands.all():
+        raise SystemExit(
+            f"Column {str(column.name).strip()!r}: is {written[commas].iloc[0]} a whole number, or "
+            "one with a decimal comma? Write it without the comma, or with a decimal point."
+        )
+    written = written.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
+    numbers = written.astype(float)
+    return (numbers if fits.all() else numbers.astype(object).combine_first(texts)).reindex(
+        column.index
+    )
 
 
 def number(text: str) -> bool:

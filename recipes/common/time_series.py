@@ -16,12 +16,22 @@ IRREGULAR = (
 )
 
 
+# A day, written as its first moment wherever that was.
+MIDNIGHT = r"\d{4}-\d\d-\d\d[T ]00:00(:00(\.0+)?)? ?[+-]\d\d:?\d\d"
+
+
 class Series(NamedTuple):
     values: np.ndarray  # (steps, channels) float32, in original units
     channels: list[str]
     dates: pd.DatetimeIndex
     step: str  # as pandas names it: "15min", "h", "D", "B" (working days), "7D", "M", …
-    filled: dict  # how many values were interpolated, by channel
+    drawn: np.ndarray  # (steps, channels), whether a value was missing, and interpolated
+
+    @property
+    def filled(self) -> dict[str, int]:
+        """How many values of a channel were interpolated, if any."""
+        counts = self.drawn.sum(axis=0)
+        return {name: int(n) for name, n in zip(self.channels, counts) if n}
 
 
 def series(
@@ -59,23 +69,24 @@ def series(
     if len(twice):
         raise SystemExit(
             f"Row {rows[twice[0]]} has the date {numbers.index[twice[0]]} of row "
-            f"{rows[twice[0] - 1]} again ({len(twice)} such rows). Each date may stand once. Of "
-            "several series keep one; where clocks were set back, use UTC."
+            f"{rows[twice[0] - 1]} again ({len(twice)} such rows), in column {date!r}. Each date "
+            "may stand once. Of several series keep one; where clocks were set back, use UTC; put "
+            "a day and its time into one column; or name the column of dates with --date."
         )
     step = in_our_names(step) if step else find_step(numbers.index)
     missing = missing_dates(numbers.index, rows, step)
     if not interpolate:
         refuse_missing(numbers, rows, missing)
     numbers = numbers.reindex(numbers.index.union(missing))
-    filled = numbers.isna().sum()
+    drawn = numbers.isna().to_numpy()
     numbers = numbers.interpolate("linear", limit_direction="both")
     values = np.ascontiguousarray(numbers, "float32")
     if not np.all(np.isfinite(values)):
         row, column = np.argwhere(~np.isfinite(values))[0]
         what = "has no number" if numbers.isna().all().iloc[column] else "is beyond float32"
         raise SystemExit(f"Column {numbers.columns[column]!r} {what} ({numbers.index[row]}).")
-    filled = {name: int(n) for name, n in filled.items() if n}
-    return Series(values, list(numbers.columns), numbers.index, step, filled)
+    check_data.refuse_coarse(numbers.to_numpy("float64"), list(numbers.columns))
+    return Series(values, list(numbers.columns), numbers.index, step, drawn)
 
 
 def without_constant(data: Series, steps: int) -> Series:
@@ -88,8 +99,7 @@ def without_constant(data: Series, steps: int) -> Series:
         return data
     print(f"Dropped, as they never change in the training part: {', '.join(constant)}.")
     left = [data.channels[i] for i in kept]
-    filled = {name: data.filled[name] for name in left if name in data.filled}
-    return Series(data.values[:, kept], left, data.dates, data.step, filled)
+    return Series(data.values[:, kept], left, data.dates, data.step, data.drawn[:, kept])
 
 
 # --- Dates -----------------------------------------------------------------------------------
@@ -102,7 +112,9 @@ def find_dates(table: pd.DataFrame) -> str:
         if pd.api.types.is_datetime64_any_dtype(column):
             return name
         there = column.dropna()
-        if there.dtype == object and len(there):
+        days = pd.api.types.is_integer_dtype(there) and there.between(19000101, 21001231).all()
+        if (there.dtype == object or days) and len(there):
+            there = there.astype(str)
             three = (there.iloc[[i]] for i in (0, len(there) // 2, -1))
             if sum(bool(ways_to_read(one)) for one in three) >= 2:  # the third may be a mistake
                 return name
@@ -110,12 +122,15 @@ def find_dates(table: pd.DataFrame) -> str:
 
 
 def parse_dates(column: pd.Series) -> pd.DatetimeIndex:
-    """Dates in any usual notation; times with a zone become UTC."""
+    """Dates in any usual notation; times with a zone become UTC, days stay what they are."""
     if pd.api.types.is_datetime64_any_dtype(column):
-        found = [column]
+        days = (column.dropna() == column.dropna().dt.normalize()).all()
+        found = [column.dt.tz_localize(None) if days else column]
     else:
         column = column.astype("Int64") if pd.api.types.is_integer_dtype(column) else column
         column = column.astype(str).where(column.notna())
+        if column.dropna().str.fullmatch(MIDNIGHT).all():
+            column = column.str.slice(0, 10)
         # 01.02. and 02/01 are read as the series runs: in steps as equal as can be.
         found = ways_to_read(column)
         if not found:
@@ -231,6 +246,9 @@ def columns_of_numbers(table: pd.DataFrame, target: list[str] | None) -> pd.Data
         if target and name not in target:
             continue
         column = table[name]
+        if holds_none(column):
+            other.append(name)
+            continue
         numbers = pd.to_numeric(column, errors="coerce").astype("float64")
         wrong = np.flatnonzero(numbers.isna() & column.notna())
         if len(wrong) and not target and len(wrong) > len(column) / 2:
@@ -243,10 +261,18 @@ def columns_of_numbers(table: pd.DataFrame, target: list[str] | None) -> pd.Data
         else:
             found[name] = numbers.replace([np.inf, -np.inf], np.nan)
     if other:
-        print(f"Left out, as they hold no numbers: {', '.join(other)}.")
+        print(f"Left out, as they hold no numbers to forecast: {', '.join(other)}.")
     if not found:
         raise SystemExit(f"No column holds numbers, of {list(table.columns)}.")
     return pd.DataFrame(found)
+
+
+def holds_none(column: pd.Series) -> bool:
+    """Whether it holds times, or, without a name, the rows' numbers, as pandas writes them."""
+    if column.dtype.kind in "mM" or isinstance(column.dtype, pd.DatetimeTZDtype):
+        return True
+    counts = column.dtype.kind == "i" and bool((column.diff().dropna() == 1).all())
+    return counts and column.name.startswith("Unnamed: ")
 
 
 def refuse_missing(numbers: pd.DataFrame, rows: np.ndarray, missing: pd.DatetimeIndex) -> None:

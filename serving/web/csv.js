@@ -1,7 +1,11 @@
-// The numbers of a pasted CSV, below its header if it has one, without columns of text.
-// serving/text.py does the same.
+// The numbers of a pasted CSV, below its header if it has one, without columns of text; the oldest
+// row first. serving/text.py does the same.
 
 import { Problem } from "./language.js";
+
+const WITH_COMMAS = /^[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?(e[+-]?\d+)?$/i;
+const DATE = /^\d{4}-\d\d-\d\d/;
+const NAME = /^\s*[\p{L}_][\p{L}\p{N}_]*\s*$/u;
 
 /** {names: of the columns, or null; rows: [[number, …], …]} */
 export function parseCsv(text) {
@@ -14,15 +18,28 @@ export function parseCsv(text) {
   const uneven = found.find(({ cells }) => cells.length !== width);
   if (uneven) throw new Problem("unevenRow", uneven.at, uneven.cells.length, width);
 
-  // In a column with decimal commas, points are for thousands.
+  // In a column with decimal commas, points are for thousands; where there is one, in others too.
   const places = found[0].cells.map((_, i) => i);
-  const commas = places.map((i) => separator !== "," && found.some((x) => x.cells[i].includes(",")));
+  const below = found.length > 1 ? found.slice(1) : found;
+  const whole = places.map((i) => below.every(({ cells }) => WITH_COMMAS.test(cells[i].trim())));
+  const some = places.map((i) => separator !== "," && below.some((x) => x.cells[i].includes(",")));
+  const german = places.some((i) => some[i] && whole[i]);
+  const commas = places.map((i) => some[i] || (german && whole[i]));
   const number = ({ cells }, i) =>
     read(commas[i] ? cells[i].replaceAll(".", "").replace(",", ".") : cells[i]);
 
   const columns = places.filter((i) => number(found.at(-1), i) !== null);
   if (!columns.length) throw new Problem("noNumbers");
-  const header = columns.every((i) => number(found[0], i) === null) ? found.shift().cells : null;
+  const first = (row) => row?.cells[0] ?? "";
+  // As in date,101,102.
+  const named = !columns.includes(0) && found[1] && NAME.test(first(found[0])) && !NAME.test(first(found[1]));
+  const headed = named || columns.every((i) => number(found[0], i) === null);
+  const header = headed ? found.shift().cells : null;
+  for (const i of places) {
+    const dates = found.map(({ cells }) => cells[i].trim());
+    if (dates.length && dates.every((one) => DATE.test(one)) && dates[0].slice(0, 10) > dates.at(-1).slice(0, 10))
+      throw new Problem("newestFirst", dates[0], dates.at(-1));
+  }
   const rows = found.map((row) => columns.map((i) => number(row, i)));
   rows.forEach((row, i) => {
     const bad = row.indexOf(null);

@@ -51,6 +51,7 @@ export const STRINGS = {
     failed: (why) => `No answer: ${why}. Load the page again.`,
     emptyCsv: "There is nothing here. Paste rows of numbers, or take the example.",
     noNumbers: "No column ends with a number. Numbers look like 1.5 or 2e-3; paste rows of them.",
+    newestFirst: (first, last) => `The rows go from ${first} back to ${last}. Put the oldest row first.`,
     unevenRow: (row, n, width) =>
       `Row ${row} has ${n} values, the first row ${width}. Give all rows the same number of values.`,
     noNumber: (row, column, cell) =>
@@ -131,6 +132,7 @@ export const STRINGS = {
     failed: (why) => `没有答案：${why}。请重新载入本页。`,
     emptyCsv: "这里是空的。请粘贴若干行数值，或使用示例数据。",
     noNumbers: "没有一列以数值结尾。请粘贴若干行数值，写法如 1.5 或 2e-3。",
+    newestFirst: (first, last) => `各行从 ${first} 倒排到 ${last}。请把最早的一行放在最前面。`,
     unevenRow: (row, n, width) =>
       `第 ${row} 行有 ${n} 个值，第一行有 ${width} 个。请让每行的个数相同。`,
     noNumber: (row, column, cell) =>
