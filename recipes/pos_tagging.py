@@ -322,9 +322,8 @@ def main(args: argparse.Namespace) -> None:
     train = batches(data["train"], tags, shuffle=True, batch=size).take(args.steps or -1)
     validation = batches(data["validation"], tags, shuffle=False, batch=size)
     if args.crf:
-        train, validation = (x.map(tag_paths.whole_sentences) for x in (train, validation))
-    if args.crf:
         refuse_many_tags(tags, data["train"], size)
+        train, validation = (x.map(tag_paths.whole_sentences) for x in (train, validation))
     starts = {"embeddings": args.embeddings, "pretrained": pretrained}
     model = build(data["train"], tags, args.cell, **starts, crf=args.crf)
     training.begin(args, data, tags, *told)  # may delete an earlier run: so not before

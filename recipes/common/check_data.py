@@ -15,12 +15,14 @@ def constant(values: np.ndarray, columns: list[str]) -> list[str]:
 def refuse_coarse(values: np.ndarray, columns: list[str]) -> None:
     """Ends the program if float32 is too coarse for what changes in float64 `values`."""
     lost = np.abs(values - values.astype("float32")).max(axis=0)
-    steps = np.abs(np.diff(values, axis=0)).mean(axis=0)
+    steps = np.abs(np.diff(values, axis=0))
+    steps = steps.sum(axis=0) / np.maximum(np.count_nonzero(steps, axis=0), 1)  # that are any
     for name, error, step, spread in zip(columns, lost, steps, values.std(axis=0)):
         if spread > 0 and (error > step / 2 or error > spread / 10):
             raise SystemExit(
-                f"Column {name!r} changes by {step:.3g} from row to row, and in float32 its values "
-                f"are up to {error:.3g} off: give it in differences, or less a constant."
+                f"Column {name!r} changes by {step:.3g} from row to row, and in float32, which "
+                f"networks use, it is up to {error:.3g} off: give its changes, or subtract a "
+                "constant."
             )
 
 
