@@ -34,7 +34,6 @@ from recipes.common import command_line
 
 EPOCHS = {"etth1": 15, "sample": 4}
 BATCH = 256
-DEFAULT_SPLIT = [0.7, 0.1, 0.2]
 OF_ONES_OWN = ("date", "target", "split", "missing", "frequency", "encoding")
 
 
@@ -70,10 +69,6 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     for name in OF_ONES_OWN:
         if args.dataset != "data" and getattr(args, name):
             parser.error(f"--{name} is for a series of your own: --data FILE")
-    if args.missing == "refuse":  # the default, given or not, is one run
-        args.missing = None
-    if args.split == DEFAULT_SPLIT:
-        args.split = None
     return args
 
 
@@ -140,7 +135,7 @@ def load_own(args: argparse.Namespace) -> tuple[time_series.Series, tuple[int, i
         step=args.frequency,
         interpolate=args.missing == "interpolate",
     )
-    train, validation, _ = args.split or DEFAULT_SPLIT
+    train, validation, _ = args.split or (0.7, 0.1, 0.2)
     end = len(data.values)
     ends = (round(train * end), round((train + validation) * end), end)
     return time_series.without_constant(data, ends[0]), ends

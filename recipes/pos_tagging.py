@@ -194,9 +194,10 @@ def build(
     return keras.Model(words, outputs, name="pos_tagging")
 
 
-def refuse_many_tags(tags: list[str], train: Sentences, batch: int) -> None:
+def refuse_many_tags(tags: list[str], parts: dict[str, Sentences], batch: int) -> None:
     """Raises SystemExit if a CRF would need too much memory."""
-    pairs = batch * max(len(words) for words, _ in train) * len(tags) ** 2
+    longest = max(len(words) for sentences in parts.values() for words, _ in sentences)
+    pairs = batch * longest * len(tags) ** 2
     if pairs > 2 * MOST_PAIRS:
         raise SystemExit(
             f"--crf: each pair of {len(tags)} tags has a number at each word of a batch: "
@@ -223,11 +224,15 @@ def compile_model(model: keras.Model, steps: int, crf: bool = False) -> None:
 
 
 def evaluate(
-    model: Callable, sentences: Sentences, train: Sentences, tags: list[str]
+    model: Callable,
+    sentences: Sentences,
+    train: Sentences,
+    tags: list[str],
+    batch: int = BATCH,
 ) -> tuple[dict, np.ndarray]:
     """(scores of the model and of the baseline; the confusion matrix)."""
     true, predicted = [], []
-    for words, numbers, weights in batches(sentences, tags, shuffle=False):
+    for words, numbers, weights in batches(sentences, tags, False, batch):
         best = tag_paths.best_tags(model(words)).numpy()
         for row, real in enumerate(weights.numpy() > 0):
             found = [word.decode() for word in words[row].numpy()[real]]
@@ -322,7 +327,7 @@ def main(args: argparse.Namespace) -> None:
     train = batches(data["train"], tags, shuffle=True, batch=size).take(args.steps or -1)
     validation = batches(data["validation"], tags, shuffle=False, batch=size)
     if args.crf:
-        refuse_many_tags(tags, data["train"], size)
+        refuse_many_tags(tags, data, size)
         train, validation = (x.map(tag_paths.whole_sentences) for x in (train, validation))
     starts = {"embeddings": args.embeddings, "pretrained": pretrained}
     model = build(data["train"], tags, args.cell, **starts, crf=args.crf)
@@ -334,8 +339,8 @@ def main(args: argparse.Namespace) -> None:
     small_embeddings.quantize(model)
     answer = layers.without_gradients()(model)
     read = tf.function(answer, [WORDS], autograph=False)  # traced once for any size
-    scores, _ = evaluate(read, data["validation"], data["train"], tags)
-    test, confusion = evaluate(read, data["test"], data["train"], tags)
+    scores, _ = evaluate(read, data["validation"], data["train"], tags, size)
+    test, confusion = evaluate(read, data["test"], data["train"], tags, size)
     training.write_metrics(args, trained, model, validation=scores, test=test)
     pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
     name = args.data[0].name if args.data else args.dataset

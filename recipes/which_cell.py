@@ -62,15 +62,7 @@ from keras import ops
 
 import layers
 from recipes import forecasting, language_model, pos_tagging, sentiment
-from recipes.common import (
-    carried,
-    equal_parameters,
-    files,
-    masked_pooling,
-    pictures,
-    training,
-    words,
-)
+from recipes.common import carried, equal_parameters, files, masked_pooling, pictures, words
 from recipes.common.word_dropout import WordDropout
 
 WAYS = {"one way": False, "both ways": True}
@@ -98,7 +90,7 @@ class Task(NamedTuple):
     """What is to be learned.
 
     Attributes:
-        train: Makes the dataset to train on, in an order that is drawn.
+        train: Makes the dataset to train on. Its order is drawn, but for a text's, which it has.
         later: The datasets for validation, and for the test.
         network: From a function of (features, mask) to a model; the function is the layer.
         loss: A Keras loss.
@@ -288,7 +280,7 @@ def learned(task: Task, name: str, both: bool, args: argparse.Namespace) -> dict
             old.assign(new)
         for x in model.optimizer.variables:
             x.assign(ops.zeros_like(x))
-        train = task.train()  # after the seed: its order, too, is this run's own
+        train = task.train()  # after the seed, by which its order is drawn
         paced = Cosine(rate, epochs * len(train))
         best = {"monitor": f"val_{task.score}", "mode": better.__name__, "patience": epochs}
         keep = keras.callbacks.EarlyStopping(**best, restore_best_weights=True)
@@ -338,8 +330,6 @@ def main(args: argparse.Namespace) -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     path = args.output / "metrics.json"
     begun = {k: v for k, v in vars(args).items() if k not in ("output", "tasks", "cells", "data")}
-    if args.data:
-        begun["data_read"] = training.fingerprint(args.data.read_bytes())
     kept = json.loads(path.read_text("utf-8")) if path.exists() else {"run": begun, "cells": {}}
     if kept["run"] != begun:
         raise SystemExit(f"{args.output} holds another study, {kept['run']}: give another --output")

@@ -216,11 +216,17 @@ def batches(
 
 def refuse_lonely(corpus: Corpus, data: tf.data.Dataset, part: str) -> None:
     """Raises SystemExit if no word has a neighbour: from such text nothing is learned."""
+    numbers = getattr(corpus, part)
+    if not np.any((numbers[1:] > 0) & (numbers[:-1] > 0)):
+        raise SystemExit(
+            f"No two words stand beside each other in the text's {part} part. Each line is a text "
+            "of its own: put more words on a line."
+        )
     if not any(tf.reduce_any(weights > 0) for _, weights in data):
         raise SystemExit(
-            f"No two words stand beside each other in the text's {part} part, of "
-            f"{np.count_nonzero(getattr(corpus, part)):,} words. Each line is a text of its own: "
-            "put more words on a line, or give more text."
+            f"This is too little text to learn from: its {part} part has "
+            f"{np.count_nonzero(numbers):,} words, and is left with no two beside each other when "
+            "frequent ones are thinned out."
         )
 
 

@@ -149,11 +149,12 @@ class Forecaster:
 
         window = [np.array(text.numbers(Path(path)), "float32") for path in paths]
         for path, each in zip(paths, window):
-            if each.shape != self.shape or not np.all(np.isfinite(each)):
+            if each.shape != self.shape:
                 raise SystemExit(
-                    f"{path} has {each.shape} rows and columns of numbers; expected are "
-                    f"{self.shape}, all finite."
+                    f"{path} has {each.shape} rows and columns of numbers, not {self.shape}."
                 )
+            if not np.all(np.isfinite(each)):
+                raise SystemExit(f"{path} has a number that is not finite.")
         window = np.stack(window)
         found = self.standardized(window) * self.std + self.mean
         if not self.levels:

@@ -113,8 +113,9 @@ def earlier(given: dict, before: dict) -> str:
     """What to say if a date is earlier than the one above it, else ""."""
     for column, cell in given.items():
         above = before.get(column, "")
-        if DATE.match(cell) and DATE.match(above) and cell[:10] < above[:10]:
-            return f"{cell} stands below {above}: the oldest row comes first"
+        if DATE.match(cell) and DATE.match(above):  # the first column of dates
+            late = cell[:10] < above[:10]
+            return f"{cell} stands below {above}: the oldest row comes first" if late else ""
     return ""
 
 

@@ -28,11 +28,9 @@ def numbers(path: Path) -> list[list[float]]:
         if len(row) != len(found[0]):
             raise SystemExit(f"{path}: {row} has not as many values as the first line.")
     # In a column with decimal commas, points are for thousands; where there is one, in others too.
-    columns = [*zip(*found[1:])] or [*zip(*found)]
-    whole = [all(map(WITH_COMMAS.fullmatch, map(str.strip, column))) for column in columns]
-    some = [separator != "," and any("," in cell for cell in column) for column in columns]
-    german = any(a and b for a, b in zip(some, whole))
-    commas = [a or (german and b) for a, b in zip(some, whole)]
+    fits = [[WITH_COMMAS.fullmatch(cell.strip()) for cell in column] for column in zip(*found)]
+    some = [separator != "," and any(x and x[3] for x in column) for column in fits]
+    commas = [a or (any(some) and all(column[1:])) for a, column in zip(some, fits)]
 
     def number(row, i):
         try:
@@ -61,14 +59,16 @@ def named_by_numbers(rows: list[list[str]], columns: list[int]) -> bool:
 
 
 def refuse_newest_first(path: Path, rows: list[list[str]]) -> None:
-    """Ends the program if there are dates that go backwards."""
+    """Ends the program if the dates, in the first column of dates, go backwards."""
     for column in zip(*rows):
         column = [cell.strip() for cell in column]
-        if all(map(DATE.match, column)) and column[0][:10] > column[-1][:10]:
-            raise SystemExit(
-                f"{path} begins with {column[0]} and ends with {column[-1]}: put the oldest row "
-                "first."
-            )
+        if all(map(DATE.match, column)):
+            if column[0][:10] > column[-1][:10]:
+                raise SystemExit(
+                    f"{path} begins with {column[0]} and ends with {column[-1]}: put the oldest "
+                    "row first."
+                )
+            return
 
 
 def words(texts: list[str]) -> list[list[str]]:

@@ -311,11 +311,11 @@ def test_what_no_tagger_can_learn_is_said(tmp_path):
     path = tmp_path / "a.conllu"
     given = ["--data", str(path), "--output", str(tmp_path / "run")]
     for text, error in (
-        (LINE + "\n", r"too few sentences.*30 to train on"),
+        (LINE + "\n", r"too few sentences.*30 at least"),
         ([treebank(40, 0)[0], "# nothing\n", treebank(9, 1)[0]], r"no sentence for validation"),
         (treebank(40, 0)[0].replace("NOUN", "_").replace("VERB", "_").replace("AUX", "_")
          .replace("ADP", "_"), "nothing in its column upos; try --column with xpos, feats"),
-        (treebank(40, 0)[0].replace("\tAUX\t", "\t_\t"), "too few sentences"),
+        (treebank(40, 0)[0].replace("\tAUX\t", "\t_\t"), "a word has no part of speech, but"),
         (re.sub(r"(?m)^(\d+)\t[^\t]+", r"\1\t_", treebank(40, 0)[0]), "no words: its text was"),
     ):  # fmt: skip
         first, *others = [text] if isinstance(text, str) else text

@@ -60,6 +60,9 @@ def test_decimal_commas_and_a_header_in_another_encoding(versions, tmp_path):
         ("d;a;b\nx;1.234;5\nx;2.345;6\n", [[1.234, 5], [2.345, 6]]),
         ("date,101,102\n2024-01-01,3,4\n2024-01-02,5,6\n", [[3, 4], [5, 6]]),
         ("2024-01-01,3\n2024-01-02,5\n", [[3], [5]]),
+        ("0,5;1\n2;3\n4;5\n", [[0.5, 1], [2, 3], [4, 5]]),
+        ("0,5;1,5\n2;3\n", [[0.5, 1.5], [2, 3]]),
+        ("date,due,a\n2024-01-01,2024-02-10,5\n2024-01-02,2024-01-20,6\n", [[5], [6]]),
     ],
 )
 def test_numbers_are_what_they_were_in_training(tmp_path, text, found):

@@ -59,8 +59,12 @@ def test_a_value_that_is_no_number_stays_to_be_told_of(tmp_path):
 def test_a_comma_that_may_be_decimal_or_not_is_asked_about(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_text("date\tsales\n2024-01-01\t950\n2024-01-02\t1,050\n")
-    with pytest.raises(SystemExit, match="'sales': is 1,050 a whole number"):
+    with pytest.raises(SystemExit, match=r"'sales' has 1,050\. Is that a whole number"):
         tables.read(path)
+    path.write_text("date\tsales\trate\n2024-01-01\t950\t5,5\n2024-01-02\t1,050\t6\n")
+    assert tables.read(path)["sales"].tolist() == [950, 1.05]
+    path.write_text("date;Diesel\n2024-01-01;1,799\n2024-01-02;1,859\n")
+    assert tables.read(path)["Diesel"].tolist() == [1.799, 1.859]
     for cell, value in (("0,125", 0.125), ("1,05", 1.05), ("1.050,0", 1050)):
         path.write_text(f"date\tsales\n2024-01-01\t950\n2024-01-02\t{cell}\n")
         assert tables.read(path)["sales"].tolist() == [950, value]

@@ -75,7 +75,7 @@ def test_with_a_crf_the_answer_is_the_best_path():
 
 def test_a_crf_of_very_many_tags_is_refused_and_bounded():
     """For each pair of them there is a number, at each word."""
-    tags, train = [f"tag {i}" for i in range(1000)], [(["a"] * 30, [])]
+    tags, train = [f"tag {i}" for i in range(1000)], {"train": [(["a"] * 30, [])]}
     pos_tagging.refuse_many_tags(tags[:50], train, 32)
     with pytest.raises(
         SystemExit, match=r"pair of 1000 tags.*3.6 GB, several times.*smaller --batch"

@@ -130,6 +130,7 @@ def test_a_part_of_which_all_was_interpolated_is_refused(tmp_path):
         (35_000 + np.arange(50) % 7 * 0.1, ""),
         (np.where(np.arange(50) < 25, 1e9, 2e9) + 0.5, ""),
         (1e-30 * (np.arange(50) % 7), ""),
+        (np.full(50, 0.1), ""),
         (np.where(np.arange(50) < 25, 123.45, 123.46), ""),
     ],
 )
@@ -151,14 +152,12 @@ def test_columns_that_are_no_channels_are_left_out(capsys):
 def test_days_written_as_midnights_somewhere_stay_days():
     """Clocks set forward would make them 23 hours apart."""
     dates = pd.date_range("2024-03-25", periods=14, freq="D", tz="Europe/Berlin")
+    hours = pd.date_range("2024-04-25", periods=96, freq="h", tz="Africa/Cairo")
+    found = time_series.series(pd.DataFrame({"when": hours, "a": np.arange(96) * 0.5}))
+    assert found.step == "h" and found.dates[0] == pd.Timestamp("2024-04-24 22:00")
     for written in (dates.astype(str), dates.map(lambda x: x.isoformat()), dates):
         found = time_series.series(pd.DataFrame({"when": written, "a": np.arange(14) * 0.5}))
         assert found.step == "D" and found.dates[0] == pd.Timestamp("2024-03-25")
-
-
-def test_one_run_with_a_default_given_or_not():
-    given = ["--data", __file__, "--missing", "refuse", "--split", "0.7,0.1,0.2"]
-    assert vars(forecasting.arguments(given)) == vars(forecasting.arguments(given[:2]))
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1e19])

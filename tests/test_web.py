@@ -314,6 +314,8 @@ def test_tables_as_the_clients_read_them(packages, tmp_path):
         "1\n2\n",
         "a|t|b\n1|x|2\n",
     ]
+    texts += ["0,5;1\n2;3\n4;5\n", "0,5;1,5\n2;3\n"]
+    texts += ["date,due,a\n2024-01-01,2024-02-10,5\n2024-01-02,2024-01-20,6\n"]
     texts += ["d;a;b\nx;1.234;5,5\nx;2.345;6\n", "date,101,102\n2024-01-01,3,4\n2024-01-02,5,6"]
     texts += ["Tag;Größe;b\n1.7.2016;1.000,5;2\n2.7.2016;3;4,5\n", "7\t8\n+1\t2"]
     for text, found in zip(texts, node(CSV, texts), strict=True):

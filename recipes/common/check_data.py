@@ -18,11 +18,11 @@ def refuse_coarse(values: np.ndarray, columns: list[str]) -> None:
     steps = np.abs(np.diff(values, axis=0))
     steps = steps.sum(axis=0) / np.maximum(np.count_nonzero(steps, axis=0), 1)  # that are any
     for name, error, step, spread in zip(columns, lost, steps, values.std(axis=0)):
-        if spread > 0 and (error > step / 2 or error > spread / 10):
+        if step > 0 and (error > step / 2 or error > spread / 10):
             raise SystemExit(
                 f"Column {name!r} changes by {step:.3g} from row to row, and in float32, which "
-                f"networks use, it is up to {error:.3g} off: give its changes, or subtract a "
-                "constant."
+                f"networks use, it is up to {error:.3g} off: give its changes, subtract a "
+                "constant, or choose other columns with --target."
             )
 
 
@@ -42,7 +42,7 @@ def windows(args: argparse.Namespace, parts: np.ndarray) -> None:
 
 
 def say_left_out(windows: dict[str, np.ndarray], of: dict[str, int]) -> None:
-    """Says how many windows of each part are left out, for what they were asked is interpolated.
+    """Says how many windows of each part are not asked for, because values are interpolated.
 
     Raises:
         SystemExit: If none are left.
@@ -51,8 +51,8 @@ def say_left_out(windows: dict[str, np.ndarray], of: dict[str, int]) -> None:
         if not len(found):
             raise SystemExit(
                 f"Each of the {of[part]} windows of the {part} part has interpolated values in its "
-                "forecast: fill the gaps yourself, give a shorter --horizon, or choose channels "
-                "with --target."
+                "forecast, or ends in one: fill the gaps yourself, give a shorter --horizon, or "
+                "choose channels with --target."
             )
         if len(found) < of[part]:
             print(

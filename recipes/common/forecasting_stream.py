@@ -33,7 +33,7 @@ def most(count: int, numbers: int) -> int:
 def refuse_large(batch: int, lookback: int, season: int, channels: int) -> None:
     """Raises SystemExit if a batch takes too much memory."""
     numbers = batch * lookback * season * channels
-    if numbers > 4 * MOST_NUMBERS:
+    if numbers > 16 * MOST_NUMBERS:
         raise SystemExit(
             f"--streaming reads a season at each step: {batch} windows of {lookback} steps, with "
             f"seasons of {season} and {channels} channels, take {numbers * 4 / 2**30:.1f} GB, "

@@ -98,6 +98,8 @@ def separated(path: Path, encoding: str | None, separator: str, as_text: bool) -
     say_swallowed(path, found, separator)
     if as_text or separator == ",":
         return found
+    if separator != ";":  # beside which commas are decimal
+        refuse_ambiguous(path, found)
     numbers = found.apply(decimal_commas)
     if numbers.equals(found):
         return found
@@ -141,9 +143,6 @@ def decimal_commas(column: pd.Series) -> pd.Series:
     """Numbers, if a column's are written as in 1.234,5 or 0,5; else the column.
 
     Where a few are not, these stay text, to be told of.
-
-    Raises:
-        SystemExit: If 1,050 may be a thousand and fifty.
     """
     if column.dtype != object:
         return column
@@ -154,17 +153,29 @@ def decimal_commas(column: pd.Series) -> pd.Series:
     commas = written.str.contains(",", regex=False)
     if len(written) < len(texts) and (len(written) < len(texts) / 2 or not commas.any()):
         return column
-    thousands = written.str.fullmatch(r"[+-]?([1-9]\d{0,2},\d{3}|\d{1,3})")
-    if commas.any() and thousands.all():
-        raise SystemExit(
-            f"Column {str(column.name).strip()!r}: is {written[commas].iloc[0]} a whole number, or "
-            "one with a decimal comma? Write it without the comma, or with a decimal point."
-        )
     written = written.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
     numbers = written.astype(float)
     return (numbers if fits.all() else numbers.astype(object).combine_first(texts)).reindex(
         column.index
     )
+
+
+def refuse_ambiguous(path: Path, table: pd.DataFrame) -> None:
+    """Ends the program if 1,050 may be a thousand and fifty, as no other comma says it isn't."""
+    asked = None
+    for name, column in table.select_dtypes(object).items():
+        texts = column.dropna().astype(str).str.strip()
+        commas = texts[texts.str.fullmatch(r"[+-]?[\d.]+,\d+")]
+        if commas.empty:
+            continue
+        if not texts.str.fullmatch(r"[+-]?([1-9]\d{0,2},\d{3}|\d{1,3})").all():
+            return
+        asked = asked or (name.strip(), commas.iloc[0])
+    if asked:
+        raise SystemExit(
+            f"{path}: column {asked[0]!r} has {asked[1]}. Is that a whole number, or one with a "
+            "decimal comma? Write it without the comma, or with a decimal point."
+        )
 
 
 def number(text: str) -> bool:

@@ -112,7 +112,8 @@ def find_dates(table: pd.DataFrame) -> str:
         if pd.api.types.is_datetime64_any_dtype(column):
             return name
         there = column.dropna()
-        days = pd.api.types.is_integer_dtype(there) and there.between(19000101, 21001231).all()
+        days = pd.api.types.is_integer_dtype(there) and there.is_unique
+        days = days and there.between(19000101, 21001231).all()
         if (there.dtype == object or days) and len(there):
             there = there.astype(str)
             three = (there.iloc[[i]] for i in (0, len(there) // 2, -1))
@@ -124,8 +125,9 @@ def find_dates(table: pd.DataFrame) -> str:
 def parse_dates(column: pd.Series) -> pd.DatetimeIndex:
     """Dates in any usual notation; times with a zone become UTC, days stay what they are."""
     if pd.api.types.is_datetime64_any_dtype(column):
-        days = (column.dropna() == column.dropna().dt.normalize()).all()
-        found = [column.dt.tz_localize(None) if days else column]
+        there = column.dt.tz_localize(None)
+        days = (there.dropna() == there.dropna().dt.normalize()).all()
+        found = [there if days else column]
     else:
         column = column.astype("Int64") if pd.api.types.is_integer_dtype(column) else column
         column = column.astype(str).where(column.notna())

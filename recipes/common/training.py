@@ -45,7 +45,7 @@ PLACES = (
     "top_p",
 )
 
-# So do these, but metrics.json names them.
+# Nor do these files' names, which metrics.json has: their content counts.
 STARTS = "embeddings", "pretrained"
 
 # Options that came later, and what runs did that began before.

@@ -114,11 +114,16 @@ def read(path: Path, encoding: str | None = None) -> list[list[list[str]]]:
 
 
 def annotated(sentences: list[list[list[str]]], part: str) -> list[list[list[str]]]:
-    """Those whose words all have a part of speech; all, if no word has one."""
+    """Those whose words all have a part of speech; all to train on, if no word there has one."""
     upos = COLUMNS["upos"]
-    if all(row[upos] == "_" for rows in sentences for row in rows):
+    if part == "train" and all(row[upos] == "_" for rows in sentences for row in rows):
         return sentences
     found = [rows for rows in sentences if all(row[upos] != "_" for row in rows)]
+    if sentences and not found:
+        raise SystemExit(
+            f"In each sentence of the {part} file a word has no part of speech, but `_`: annotate "
+            "these, or give --column xpos."
+        )
     if len(found) < len(sentences):
         print(
             f"{len(sentences) - len(found)} of {len(sentences)} sentences of the {part} file are "
@@ -131,11 +136,9 @@ def check(parts: dict[str, Sentences], column: str, name: str) -> list[str]:
     """All tags, once they are known to be learnable from."""
     if "train" not in parts:
         raise SystemExit(f"{name} has nothing to train on, only {', '.join(parts)}.")
-    if len(parts["train"]) < LEAST:
+    if sum(map(len, parts.values())) < LEAST:
         sizes = {part: len(sentences) for part, sentences in parts.items()}
-        raise SystemExit(
-            f"{name} has too few sentences to learn from ({sizes}; {LEAST} to train on at least)."
-        )
+        raise SystemExit(f"{name} has too few sentences to learn from ({sizes}; {LEAST} at least).")
     empty = [part for part, sentences in parts.items() if not sentences]
     if empty:
         raise SystemExit(f"{name} has no sentence for {', '.join(empty)}.")

@@ -20,26 +20,24 @@ export function parseCsv(text) {
 
   // In a column with decimal commas, points are for thousands; where there is one, in others too.
   const places = found[0].cells.map((_, i) => i);
-  const below = found.length > 1 ? found.slice(1) : found;
-  const whole = places.map((i) => below.every(({ cells }) => WITH_COMMAS.test(cells[i].trim())));
-  const some = places.map((i) => separator !== "," && below.some((x) => x.cells[i].includes(",")));
-  const german = places.some((i) => some[i] && whole[i]);
-  const commas = places.map((i) => some[i] || (german && whole[i]));
+  const fits = places.map((i) => found.map(({ cells }) => WITH_COMMAS.exec(cells[i].trim())));
+  const some = fits.map((column) => separator !== "," && column.some((x) => x?.[3]));
+  const commas = places.map((i) => some[i] || (some.includes(true) && fits[i].slice(1).every(Boolean)));
   const number = ({ cells }, i) =>
     read(commas[i] ? cells[i].replaceAll(".", "").replace(",", ".") : cells[i]);
 
   const columns = places.filter((i) => number(found.at(-1), i) !== null);
   if (!columns.length) throw new Problem("noNumbers");
-  const first = (row) => row?.cells[0] ?? "";
   // As in date,101,102.
-  const named = !columns.includes(0) && found[1] && NAME.test(first(found[0])) && !NAME.test(first(found[1]));
+  const [above, below] = found.map(({ cells }) => cells[0]);
+  const named = !columns.includes(0) && found.length > 1 && NAME.test(above) && !NAME.test(below);
   const headed = named || columns.every((i) => number(found[0], i) === null);
   const header = headed ? found.shift().cells : null;
-  for (const i of places) {
-    const dates = found.map(({ cells }) => cells[i].trim());
-    if (dates.length && dates.every((one) => DATE.test(one)) && dates[0].slice(0, 10) > dates.at(-1).slice(0, 10))
-      throw new Problem("newestFirst", dates[0], dates.at(-1));
-  }
+  const dates = places
+    .map((i) => found.map(({ cells }) => cells[i].trim()))
+    .find((column) => column.length && column.every((one) => DATE.test(one)));
+  if (dates && dates[0].slice(0, 10) > dates.at(-1).slice(0, 10))
+    throw new Problem("newestFirst", dates[0], dates.at(-1));
   const rows = found.map((row) => columns.map((i) => number(row, i)));
   rows.forEach((row, i) => {
     const bad = row.indexOf(null);
