@@ -87,12 +87,11 @@ def test_each_task_is_learned_the_same_from_the_same_seed(name):
     task = which_cell.TASK[name](args)
     first = which_cell.learned(task, "simple_rnn", False, args)
     keras.random.uniform((3,))
+    args.seeds = 1
     again = which_cell.learned(which_cell.TASK[name](args), "simple_rnn", False, args)
-    for row in first, again:
-        del row["seconds"]
     assert first["test"][0] != first["test"][1]
-    assert first["test"] == pytest.approx(again["test"], rel=1e-6)
-    assert first["validation"] == pytest.approx(again["validation"], rel=1e-6)
+    for part in ("test", "validation"):
+        assert first[part][:1] == pytest.approx(again[part], rel=1e-6)
 
 
 def test_which_cell_goes_on_and_leaves_a_table_a_picture_and_numbers(tmp_path):
