@@ -331,8 +331,9 @@ def main(args: argparse.Namespace) -> None:
     parts = {"validation": (train_end, validation_end), "test": (validation_end, end)}
     asked = {name: starts(*steps, *sizes, data.drawn) for name, steps in parts.items()}
     check_data.say_left_out(asked, {name: len(starts(*x, *sizes)) for name, x in parts.items()})
+    many = args.batch or BATCH
     if args.streaming:
-        forecasting_stream.refuse_large(args.batch or BATCH, *sizes[:1], args.season, len(mean))
+        forecasting_stream.refuse_large(many, args.lookback, args.season, len(mean))
     told = [*data[:2], [*map(str, data.dates)], ends, *([data.drawn] if data.filled else [])]
     training.begin(args, *told, extendable=True)  # may delete an earlier run: so not before
 
@@ -351,7 +352,6 @@ def main(args: argparse.Namespace) -> None:
     size = args.batch or min(BATCH, few)
     train = kept(train).shuffle(min(train_end, max(1, MOST_KEPT // window))).batch(size)
     train = train.take(args.steps or -1).prefetch(2)
-    many = args.batch or BATCH
     later = {name: kept(part(*x, data.drawn).batch(many)) for name, x in parts.items()}
     levels = tuple(args.quantiles or ())
     of_kind = forecasting_stream.build if args.streaming else build

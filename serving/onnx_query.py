@@ -160,12 +160,8 @@ class Forecaster:
         if not self.levels:
             return {"forecast": found.tolist()}
         middle = np.abs(np.array(self.levels) - 0.5).argmin()
-        levels = [self.levels] * len(found)
-        return {
-            "forecast": found[:, middle].tolist(),
-            "quantiles": found.tolist(),
-            "levels": levels,
-        }
+        answers = {"forecast": found[:, middle].tolist(), "quantiles": found.tolist()}
+        return {**answers, "levels": [self.levels] * len(found)}
 
 
 class Listener:

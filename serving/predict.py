@@ -21,7 +21,7 @@ from pathlib import Path
 
 import query
 import quiet
-from rows import KINDS, Row, rows, share, source
+from rows import KINDS, TABLES, Row, rows, share, source
 from text import by_level
 
 # --- Asking -------------------------------------------------------------------------------
@@ -153,11 +153,7 @@ def main(argv: list[str] | None = None) -> None:
     print("Loading the model.", file=sys.stderr)
     signature, name, spec = query.load(args.model, args.signature)
     tf = quiet.tensorflow()
-    if spec.dtype != tf.string and args.file.suffix.lower() not in (
-        ".jsonl",
-        ".ndjson",
-        ".parquet",
-    ):
+    if spec.dtype != tf.string and args.file.suffix.lower() in (*TABLES, ".txt"):
         raise SystemExit(
             f"{name} is of numbers, (rows, …) {spec.shape}: give JSON lines, each "
             f'{{"{name}": [[…], …]}}; serving/query.py takes one window as CSV, '
