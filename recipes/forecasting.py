@@ -63,9 +63,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     levels = {"type": command_line.levels, "metavar": "0.1,0.5,0.9"}
     add("--quantiles", **levels, help="forecast these, and learn by their loss")
     add("--streaming", action="store_true", help="read step by step, and export a stream")
-    args = command_line.parse(parser, argv)
-    if args.data and args.dataset == "sample":
-        parser.error("--data is for a series of your own, or --dataset etth1")
+    args = command_line.parse(parser, argv, file_of="etth1")
     for name in OF_ONES_OWN:
         if args.dataset != "data" and getattr(args, name):
             parser.error(f"--{name} is for a series of your own: --data FILE")

@@ -63,8 +63,6 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--top-p", **number, help="draw from the most probable that sum to it; default: 1")
     command_line.add_runtimes(parser)
     args = command_line.parse(parser, argv)
-    if args.data and args.dataset != "data":
-        parser.error("--text and --dataset exclude each other")
     args.tokens = args.tokens or ("words" if args.dataset == "imdb" else "characters")
     if args.tokens == "characters" and (args.dataset == "imdb" or args.backwards):
         parser.error("--dataset imdb and --backwards are of words: give --tokens words")

@@ -52,8 +52,6 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     args = command_line.parse(parser, argv)
     if args.pretrained and (args.embeddings or len(args.pretrained) > 2):
         parser.error("--pretrained: one folder or two, which have --embeddings of their own")
-    if args.data and args.dataset != "data":
-        parser.error("--data and --dataset exclude each other")
     if args.data and len(args.data) not in (1, 3):
         parser.error(f"--data takes one file, or three (train, dev, test), got {len(args.data)}")
     if args.encoding and not args.data:

@@ -53,8 +53,6 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     word_vectors.add_argument(parser)
     encoders.add_argument(parser)
     args = command_line.parse(parser, argv)
-    if args.data and args.dataset != "data":
-        parser.error("--data and --dataset exclude each other")
     if not args.data and (args.text or args.label or args.test_data or args.encoding):
         parser.error("--text, --label, --test and --encoding are of tables: give --data FILE")
     if args.pretrained and (args.embeddings or len(args.pretrained) > 2):

@@ -71,8 +71,6 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         parser.set_defaults(epochs_of=OF_STRINGS)
     args = command_line.parse(parser, argv)
     table = args.data and args.data.is_file()
-    if args.data and args.dataset != "data":
-        parser.error("--data and --dataset exclude each other")
     if args.data and args.split:
         parser.error("--split is of the known datasets, not of --data")
     if args.split == "shared" and args.test_speaker:

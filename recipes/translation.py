@@ -51,8 +51,6 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
             parser.error(f"{option} goes with --data FILE")
         if files and len(files) > 2:
             parser.error(f"{option} takes one file, or two, got {len(files)}")
-    if args.data and args.dataset == "sample":
-        parser.error("--data and --dataset sample exclude each other")
     if args.encoding and not args.data:
         parser.error("--encoding is of files: give --data FILE")
     return args

@@ -57,8 +57,6 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="whose neighbours are printed and drawn")  # fmt: skip
     command_line.add_runtimes(parser)
     args = command_line.parse(parser, argv)
-    if args.data and args.dataset != "data":
-        parser.error("--text and --dataset exclude each other")
     if args.encoding and not args.data:
         parser.error("--encoding is of files: give --text FILE")
     if max(len(args.words or []), len(args.analogy or [])) > MOST_SHOWN:

@@ -16,12 +16,12 @@ from recipes.common import command_line, files
 SCRIPTS = sorted(p.stem for p in (REPOSITORY / "recipes").glob("*.py"))
 
 
-def parse(*argv, **options):
+def parse(*argv, file_of=None, **options):
     sizes = {"batch": "8 rows", "other": 2}
     parser = command_line.parser("tried", "", {"known": 3, "sample": 1}, **sizes, **options)
     parser.add_argument("--data", type=command_line.file)
     parser.add_argument("--backwards", action="store_true")
-    return command_line.parse(parser, list(map(str, argv)))
+    return command_line.parse(parser, list(map(str, argv)), file_of)
 
 
 @pytest.mark.parametrize("recipe", SCRIPTS)
@@ -50,6 +50,17 @@ def test_the_output_is_named_after_what_is_read(tmp_path):
     assert (known.output, known.dataset, known.epochs) == (runs / "known-gru", "known", 3)
     other = parse("--dataset", "some/other", any_dataset=True)
     assert (other.output, other.epochs) == (runs / "some-other-lstm", 2)
+
+
+def test_files_are_read_instead_of_a_known_dataset_unless_they_are_its_own(tmp_path, capsys):
+    (tmp_path / "own.csv").touch()
+    given = "--data", tmp_path / "own.csv", "--dataset"
+    for known, file_of in (("sample", "known"), ("known", None)):
+        with pytest.raises(SystemExit):
+            parse(*given, known, file_of=file_of)
+        assert f"leave out --dataset {known}, or the files" in capsys.readouterr().err
+    own = parse(*given, "known", file_of="known")
+    assert (own.dataset, own.epochs) == ("known", 3)
 
 
 def test_a_quick_try_is_exported_under_its_run(tmp_path):

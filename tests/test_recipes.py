@@ -271,6 +271,14 @@ def test_clean_keeps_words_of_any_alphabet():
     ]
 
 
+def test_clean_takes_tags_and_leaves_what_only_looks_like_one():
+    cleaned = clean(["I <3 it. 5 < 7 > 6", "a<BR>b</p><!-- no -->c <a href='x'\n>d"]).numpy()
+    assert [text.decode().split() for text in cleaned] == [
+        ["i", "<", "3", "it", ".", "5", "<", "7", ">", "6"],
+        ["a", "b", "c", "d"],
+    ]
+
+
 @pytest.mark.parametrize("cell", command_line.CELLS)
 def test_any_lookback_and_horizon_make_a_forecast(cell):
     mean, std = np.zeros(2, "float32"), np.ones(2, "float32")

@@ -85,12 +85,21 @@ def add_runtimes(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", action="store_true", help=says)
 
 
-def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
+def parse(
+    parser: argparse.ArgumentParser, argv: list[str] | None, file_of: str | None = None
+) -> argparse.Namespace:
     """Reads the arguments, and fills in what depends on others.
 
-    Where there is `--data`, `args.dataset` is "data", unless it was given too.
+    Where there is `--data` alone, `args.dataset` is "data".
+
+    Args:
+        parser: `parser()`, and the recipe's own arguments.
+        argv: What to read; None: the program's.
+        file_of: A known dataset that `--data` can be the file of.
     """
     args = parser.parse_args(argv)
+    if args.data and args.dataset not in (None, file_of):
+        parser.error(f"leave out --dataset {args.dataset}, or the files to read instead")
     given = vars(args)
     epochs_of, other = given.pop("epochs_of"), given.pop("epochs_of_other")
     args.dataset = args.dataset or ("data" if args.data else next(iter(epochs_of)))

@@ -15,7 +15,7 @@ MOST = 30_000  # numbers, these two among them
 
 
 CLEAN = (
-    (r"<[^>]*>", " "),
+    (r"<[a-z/!?][^>]*>", " "),  # a tag; no "<3", no "5 < 7 > 6"
     (r"’", "'"),
     (r"n't\b", " n't"),
     (r"([^\pL\pM\pN_\s'])", r" \1 "),
