@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from a
 
 import soundfile
 
-from recipes.common import recordings, word_strings
 from recipes.common.samples import number_words
+from recipes.parts.speech import recordings, word_strings
 
 EACH, RATE = 60, 8000
 

@@ -29,8 +29,9 @@ import numpy as np
 from timing import machine
 
 from recipes import word_embeddings as recipe
-from recipes.common import analogy_questions, command_line, files, vector_tables
-from recipes.common.analogy_questions import percent
+from recipes.common import command_line, files
+from recipes.parts.word_embeddings import analogy_questions, vector_tables
+from recipes.parts.word_embeddings.analogy_questions import percent
 
 try:
     import gensim

@@ -16,11 +16,11 @@ all (with `--streaming`, to the last value), so that a series which drifts is no
 A series of your own is a table (CSV, TSV, JSON lines, Parquet) with a column of dates and
 columns of numbers, 15 minutes, an hour, a day, a week or a month apart.
 
-With `--streaming` the cell reads each step, together with the season up to it, so that its
-state and the last season are all that a forecast at the next step needs: the export then has
-the signature `stream`, whose states go in and come out (recipes/common/forecasting_stream.py).
-With `--quantiles` it says how sure it is: a tenth of what comes should lie at or below its
-0.1-quantile (recipes/common/quantiles.py).
+With `--streaming` the cell reads each step, together with the season up to it, so that its state
+and the last season are all that a forecast at the next step needs: the export then has the
+signature `stream`, whose states go in and come out. With `--quantiles` it says how sure it is: a
+tenth of what comes should lie at or below its 0.1-quantile. Both are in
+recipes/parts/forecasting.
 """
 
 import argparse
@@ -82,19 +82,16 @@ from keras import ops
 from layers.exchange import checks
 from recipes.common import (
     check_data,
-    forecasting_export,
-    forecasting_stream,
     other_runtimes,
     pictures,
     prepared_data,
     publishing,
-    quantiles,
     tables,
-    time_series,
     training,
 )
 from recipes.common.cells import CELLS
 from recipes.common.samples import series
+from recipes.parts.forecasting import forecasting_export, forecasting_stream, quantiles, time_series
 
 MONTH = 30 * 24
 MEASURES = ["mse", "mae"]

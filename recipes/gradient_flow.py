@@ -56,8 +56,9 @@ from keras import ops
 
 import layers
 from recipes import compare_cells
-from recipes.common import equal_parameters, files, gradient_table, pictures
+from recipes.common import equal_parameters, files, pictures
 from recipes.common.samples import adding, copying
+from recipes.parts.gradient_flow import gradient_table
 
 CONTENDERS = {  # Keras's plain network starts orthogonal; the IRNN is Le et al.'s (2015)
     "SimpleRNN, Glorot": (layers.SimpleRNN, {"recurrent_initializer": "glorot_uniform"}),

@@ -93,21 +93,19 @@ from recipes.common import (
     pictures,
     prepared_data,
     publishing,
-    text_export,
     text_files,
-    text_scores,
     training,
-    unit_search,
     words,
     workers,
 )
 from recipes.common.carried import Carried, CarriedSampling
 from recipes.common.cells import CELLS
-from recipes.common.characters import Characters
 from recipes.common.row_adam import RowAdam
 from recipes.common.samples import brackets
 from recipes.common.tied_softmax import TiedSoftmax
 from recipes.common.words import Words
+from recipes.parts.language_model import text_export, text_scores, unit_search
+from recipes.parts.language_model.characters import Characters
 
 PIECE = 96  # characters that the gradient goes back
 PART = 750  # batches of an epoch at most that are lost when a run is killed

@@ -80,17 +80,14 @@ from recipes.common import (
     pictures,
     publishing,
     small_embeddings,
-    tag_paths,
-    tagging,
-    tagging_export,
     training,
-    treebanks,
 )
 from recipes.common.cells import CELLS
 from recipes.common.samples import grammar
-from recipes.common.spelling import Spelling
 from recipes.common.word_dropout import WordDropout
 from recipes.common.words import replaced
+from recipes.parts.pos_tagging import tag_paths, tagging, tagging_export, treebanks
+from recipes.parts.pos_tagging.spelling import Spelling
 
 EXAMPLE = "I saw a saw ."
 MOST_WORDS = 1000  # in a sentence, and …

@@ -74,23 +74,20 @@ from sklearn.metrics import confusion_matrix, log_loss
 import layers
 from recipes.common import (
     batching,
-    classification,
-    labelled_texts,
     masked_pooling,
-    ngrams,
     other_runtimes,
     pictures,
     publishing,
-    sentiment_export,
     small_embeddings,
     training,
 )
 from recipes.common.cells import CELLS
-from recipes.common.classification import of_each_class, to_probabilities
 from recipes.common.row_adam import RowAdam
 from recipes.common.samples import reviews, short_opinions, word_order
 from recipes.common.word_dropout import WordDropout
 from recipes.common.words import RULES, apart, standardize, vectorization
+from recipes.parts.sentiment import classification, labelled_texts, ngrams, sentiment_export
+from recipes.parts.sentiment.classification import of_each_class, to_probabilities
 
 LABELS = ["negative", "positive"]
 EXAMPLES = ["The film was good, not bad.", "The film was bad, not good."]

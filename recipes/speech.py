@@ -9,20 +9,21 @@
     python recipes/speech.py --data spoken.csv --pieces 500  # … in pieces of words
     python recipes/speech.py --dataset sample            # built-in voices, no download
 
-A front end in the graph makes a log-mel spectrum of each 10 milliseconds
-(recipes/common/log_mel.py). Convolutions come first, so that a shape in the spectrum is the same
-shape a little higher. Then recurrent layers read: for one word a recording, from both ends, and the
-word is told from the mean and the maximum of what they say over time.
+A front end in the graph makes a log-mel spectrum of each 10 milliseconds. Convolutions come
+first, so that a shape in the spectrum is the same shape a little higher. Then recurrent layers
+read: for one word a recording, from both ends, and the word is told from the mean and the maximum
+of what they say over time.
 
 For texts (--strings, or a table of texts) they look back only, and say at each step which symbol
 has just been spoken, or none. When each was spoken, nobody tells them: connectionist temporal
-classification adds up all possibilities (Graves et al. 2006; recipes/common/ctc.py). Such a model
-also answers while someone is still speaking.
+classification adds up all possibilities (CTC, Graves et al. 2006). Such a model also answers
+while someone is still speaking.
 
-Five speakers are few. So a synthesizer reads the digits, too, with a hundred voices that nobody has
-(recipes/common/made_up_voices.py). And in training each recording is another's: faster or slower,
-higher or deeper, louder or less, brighter or duller, cut off earlier, between other silences, in
-other noise, and parts of its spectrum are left out (SpecAugment, Park et al. 2019).
+Five speakers are few. So a synthesizer reads the digits, too, with a hundred voices that nobody
+has. And in training each recording is another's: faster or slower, higher or deeper, louder or
+less, brighter or duller, cut off earlier, between other silences, in other noise, and parts of
+its spectrum are left out (SpecAugment, Park et al. 2019). All that is in recipes/parts/speech, a
+file each.
 
 Who is tested on is in no other part; all others train, and a tenth of what they said validates.
 
@@ -98,25 +99,21 @@ from keras import ops
 from sklearn.metrics import confusion_matrix
 
 import layers
-from recipes.common import (
+from recipes.common import masked_pooling, other_runtimes, pictures, publishing, training
+from recipes.common.cells import CELLS
+from recipes.parts.speech import (
+    augmentation,
     ctc,
     made_up_voices,
-    masked_pooling,
-    other_runtimes,
-    pictures,
-    publishing,
     recordings,
     spectral_shapes,
     speech_export,
-    training,
     voice_level,
     word_strings,
 )
-from recipes.common import sound_augmentation as augmentation
-from recipes.common.cells import CELLS
-from recipes.common.ctc import Symbols
-from recipes.common.log_mel import LogMel
-from recipes.common.recordings import Recording
+from recipes.parts.speech.ctc import Symbols
+from recipes.parts.speech.log_mel import LogMel
+from recipes.parts.speech.recordings import Recording
 
 RATE = 8000  # that all is brought to
 BANDS = 40  # of the spectrum

@@ -65,23 +65,15 @@ import tensorflow as tf
 from keras import ops
 
 import layers
-from recipes.common import (
-    other_runtimes,
-    parallel_texts,
-    pictures,
-    publishing,
-    subwords,
-    training,
-    translation_export,
-    translation_scores,
-)
+from recipes.common import other_runtimes, pictures, publishing, subwords, training
 from recipes.common.cells import CELLS
-from recipes.common.label_smoothing import SmoothedCrossentropy
-from recipes.common.parallel_texts import Pairs
 from recipes.common.samples import number_words
 from recipes.common.subwords import END, PAD, Subwords
 from recipes.common.tied_softmax import TiedSoftmax
-from recipes.common.translation_export import Translator
+from recipes.parts.translation import parallel_texts, translation_export, translation_scores
+from recipes.parts.translation.label_smoothing import SmoothedCrossentropy
+from recipes.parts.translation.parallel_texts import Pairs
+from recipes.parts.translation.translation_export import Translator
 
 LONGEST = 100  # pieces of a sentence to train on
 SMALL = {"units": 128, "dimension": 64, "dropout": 0.1}  # for the sample

@@ -75,21 +75,20 @@ import tensorflow as tf
 from sklearn.manifold import TSNE
 
 from recipes.common import (
-    analogy_questions,
     other_runtimes,
     pictures,
     prepared_data,
     publishing,
     text_files,
     training,
-    word_search,
     word_vectors,
     workers,
 )
 from recipes.common.row_adagrad import RowAdagrad, each_row_once
 from recipes.common.samples import analogies
-from recipes.common.vector_tables import NgramVectors, Vectors
 from recipes.common.words import clean, number
+from recipes.parts.word_embeddings import analogy_questions, word_search
+from recipes.parts.word_embeddings.vector_tables import NgramVectors, Vectors
 
 RATE = 0.3  # Adagrad's, falling to 0
 BLOCK = 32  # successive words that share their negatives

@@ -32,8 +32,9 @@ def train(recipe: str, folder: str, workers: str, *words: str) -> None:
     import keras
     import tensorflow as tf
 
-    from recipes.common import log_mel, sound_augmentation, training, word_dropout
+    from recipes.common import training, word_dropout
     from recipes.common import workers as others
+    from recipes.parts.speech import augmentation, log_mel
 
     def unchanged(self, x, *_, training=False):
         return x
@@ -41,7 +42,7 @@ def train(recipe: str, folder: str, workers: str, *words: str) -> None:
     for layer in (
         keras.layers.Dropout,
         keras.layers.SpatialDropout1D,
-        sound_augmentation.SpecAugment,
+        augmentation.SpecAugment,
         word_dropout.WordDropout,
     ):
         layer.call = unchanged

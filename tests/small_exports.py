@@ -3,20 +3,14 @@
 import numpy as np
 
 from recipes import forecasting, language_model, pos_tagging, sentiment, speech, translation
-from recipes.common import (
-    ctc,
-    forecasting_stream,
-    publishing,
-    recordings,
-    speech_export,
-    subwords,
-    text_export,
-    translation_export,
-    vector_tables,
-    word_search,
-)
-from recipes.common.characters import Characters
+from recipes.common import publishing, subwords
 from recipes.common.samples import number_words
+from recipes.parts.forecasting import forecasting_stream
+from recipes.parts.language_model import text_export
+from recipes.parts.language_model.characters import Characters
+from recipes.parts.speech import ctc, recordings, speech_export
+from recipes.parts.translation import translation_export
+from recipes.parts.word_embeddings import vector_tables, word_search
 
 MEAN, STD = np.array([300.0, 12, 0.05], "float32"), np.array([50.0, 5, 0.01], "float32")
 LOOKBACK, HORIZON = 48, 30

@@ -15,8 +15,10 @@ from conftest import REPOSITORY, ask_in_c, portable_ops
 from small_exports import EXPORTS, LOOKBACK
 
 from recipes import forecasting, pos_tagging, sentiment
-from recipes.common import forecasting_stream, sentiment_export, word_search
-from recipes.common.characters import Characters
+from recipes.parts.forecasting import forecasting_stream
+from recipes.parts.language_model.characters import Characters
+from recipes.parts.sentiment import sentiment_export
+from recipes.parts.word_embeddings import word_search
 
 SIGNATURES = [
     ("pos_tagging", "serving_default"),

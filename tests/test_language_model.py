@@ -12,17 +12,11 @@ from conftest import portable_ops
 from test_streaming import perturbed
 
 from recipes import language_model
-from recipes.common import (
-    character_ngrams,
-    command_line,
-    publishing,
-    text_export,
-    text_scores,
-    unit_search,
-)
-from recipes.common.characters import Characters, split_off_tail
+from recipes.common import command_line, publishing
 from recipes.common.samples import brackets
 from recipes.common.words import Words
+from recipes.parts.language_model import character_ngrams, text_export, text_scores, unit_search
+from recipes.parts.language_model.characters import Characters, split_off_tail
 
 pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
 

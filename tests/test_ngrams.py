@@ -9,7 +9,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from recipes import sentiment
-from recipes.common import ngrams
+from recipes.parts.sentiment import ngrams
 
 
 @pytest.mark.parametrize("classes", [2, 3])

@@ -21,24 +21,18 @@ from drawn_models import perturbed
 from text import by_level
 
 from recipes import forecasting, language_model, pos_tagging, sentiment, speech, translation
-from recipes.common import (
-    ctc,
-    forecasting_export,
-    other_runtimes,
-    recordings,
-    sentiment_export,
-    speech_export,
-    subwords,
-    tagging_export,
-    text_export,
-    translation_export,
-    word_search,
-    words,
-)
-from recipes.common.characters import Characters
+from recipes.common import other_runtimes, subwords, words
 from recipes.common.portable_rules import portable
 from recipes.common.samples import grammar, number_words, reviews
 from recipes.common.words import Words
+from recipes.parts.forecasting import forecasting_export
+from recipes.parts.language_model import text_export
+from recipes.parts.language_model.characters import Characters
+from recipes.parts.pos_tagging import tagging_export
+from recipes.parts.sentiment import sentiment_export
+from recipes.parts.speech import ctc, recordings, speech_export
+from recipes.parts.translation import translation_export
+from recipes.parts.word_embeddings import word_search
 from serving import onnx_query
 
 pytestmark = pytest.mark.usefixtures("without_graph_optimizer")

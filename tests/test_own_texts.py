@@ -15,8 +15,10 @@ import tensorflow_datasets as tfds
 from conftest import answered, portable_ops
 
 from recipes import pos_tagging, sentiment
-from recipes.common import labelled_texts, pictures, sentiment_export, treebanks
+from recipes.common import pictures
 from recipes.common.words import standardize
+from recipes.parts.pos_tagging import treebanks
+from recipes.parts.sentiment import labelled_texts, sentiment_export
 
 pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
 

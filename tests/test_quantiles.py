@@ -14,7 +14,8 @@ from conftest import REPOSITORY, load_mean_of_weights, portable_ops
 from sklearn.metrics import mean_pinball_loss
 
 from recipes import forecasting
-from recipes.common import command_line, forecasting_stream, quantiles
+from recipes.common import command_line
+from recipes.parts.forecasting import forecasting_stream, quantiles
 
 pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
 

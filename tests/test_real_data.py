@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from recipes import forecasting, language_model, pos_tagging, sentiment, word_embeddings
-from recipes.common import analogy_questions
+from recipes.parts.word_embeddings import analogy_questions
 
 
 def test_ud_english_ewt_has_the_words_that_are_scored(tfds_data):

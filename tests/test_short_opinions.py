@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recipes.common import ngrams
 from recipes.common.samples import short_opinions, word_order
+from recipes.parts.sentiment import ngrams
 
 ALL = [template for kind in short_opinions.TEMPLATES.values() for template in kind]
 GOOD, BAD = ({*words.split()} for words in (short_opinions.GOOD, short_opinions.BAD))

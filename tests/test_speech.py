@@ -12,7 +12,9 @@ import tensorflow as tf
 from conftest import answered, portable_ops
 
 from recipes import speech
-from recipes.common import (
+from recipes.common.samples import syllables
+from recipes.parts.speech import (
+    augmentation,
     ctc,
     made_up_voices,
     recordings,
@@ -22,10 +24,8 @@ from recipes.common import (
     voice_level,
     word_strings,
 )
-from recipes.common import sound_augmentation as augmentation
-from recipes.common.log_mel import QUIET, LogMel
-from recipes.common.recordings import Recording
-from recipes.common.samples import syllables
+from recipes.parts.speech.log_mel import QUIET, LogMel
+from recipes.parts.speech.recordings import Recording
 
 pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
 RANDOM = np.random.default_rng(0)
@@ -37,7 +37,7 @@ SOUND = syllables.word(3, "ann", RANDOM)
 
 
 def log_mel_by_numpy(x, rate, bands, stack, a=1.0, b=1.0):
-    """The equations at the top of recipes/common/log_mel.py, one frame and band at a time."""
+    """The equations at the top of recipes/parts/speech/log_mel.py, one frame and band at a time."""
     window, hop = rate // 40, rate // 100
     size = 2 ** int(np.ceil(np.log2(window)))
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
@@ -542,7 +542,7 @@ def test_what_is_too_loud_or_too_long_is_refused(run):
 
 
 def said(path, blank):
-    """The B of the equations at the top of recipes/common/ctc.py."""
+    """The B of the equations at the top of recipes/parts/speech/ctc.py."""
     return tuple(symbol for symbol, _ in itertools.groupby(path) if symbol != blank)
 
 

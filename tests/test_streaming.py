@@ -11,8 +11,9 @@ from keras import ops
 
 import layers
 from recipes import forecasting, sentiment
-from recipes.common import forecasting_stream, publishing
+from recipes.common import publishing
 from recipes.common.words import clean
+from recipes.parts.forecasting import forecasting_stream
 
 pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
 

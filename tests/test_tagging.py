@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import layers
 from recipes import pos_tagging
-from recipes.common import tag_paths, tagging
+from recipes.parts.pos_tagging import tag_paths, tagging
 
 TRAIN = [
     (["I", "saw", "a", "saw"], ["PRON", "VERB", "DET", "NOUN"]),

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from recipes import forecasting
-from recipes.common import forecasting_stream, tables, time_series
+from recipes.common import tables
+from recipes.parts.forecasting import forecasting_stream, time_series
 
 
 def table(dates, **columns):

@@ -12,15 +12,11 @@ import tensorflow as tf
 from conftest import loaded, portable_ops
 
 from recipes import translation
-from recipes.common import (
-    parallel_texts,
-    subwords,
-    translation_export,
-    translation_scores,
-)
-from recipes.common.label_smoothing import SmoothedCrossentropy
+from recipes.common import subwords
 from recipes.common.samples import number_words
 from recipes.common.subwords import END, PAD, Subwords
+from recipes.parts.translation import parallel_texts, translation_export, translation_scores
+from recipes.parts.translation.label_smoothing import SmoothedCrossentropy
 
 pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
 

@@ -22,15 +22,12 @@ from drawn_models import perturbed
 from text import numbers as numbers_of_csv
 
 from recipes import forecasting, pos_tagging, sentiment
-from recipes.common import (
-    forecasting_export,
-    other_runtimes,
-    sentiment_export,
-    tagging_export,
-    words,
-)
+from recipes.common import other_runtimes, words
 from recipes.common.portable_rules import portable
 from recipes.common.samples import grammar, reviews
+from recipes.parts.forecasting import forecasting_export
+from recipes.parts.pos_tagging import tagging_export
+from recipes.parts.sentiment import sentiment_export
 
 pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
 WEB = REPOSITORY / "serving/web"

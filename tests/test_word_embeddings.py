@@ -14,9 +14,10 @@ from google.protobuf import text_format
 from tensorboard.plugins.projector import ProjectorConfig
 
 from recipes import pos_tagging, sentiment, word_embeddings
-from recipes.common import analogy_questions, vector_tables, word_vectors
+from recipes.common import word_vectors
 from recipes.common.samples import analogies
 from recipes.common.word_dropout import WordDropout
+from recipes.parts.word_embeddings import analogy_questions, vector_tables
 
 pytestmark = pytest.mark.usefixtures("without_graph_optimizer")
 

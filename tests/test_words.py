@@ -9,11 +9,12 @@ from test_streaming import perturbed
 
 import layers
 from recipes import language_model, pos_tagging, sentiment
-from recipes.common import encoders, publishing, text_export, text_files, text_scores, training
+from recipes.common import encoders, publishing, text_files, training
 from recipes.common import words as of_texts
 from recipes.common.row_adam import RowAdam
 from recipes.common.tied_softmax import TiedSoftmax
 from recipes.common.words import END, Words
+from recipes.parts.language_model import text_export, text_scores
 
 TRAIN = ["A good film; isn't it?", "a <br />film, a Good one", "bad"]
 KNOWN = ["a", "good", "film", ";", "is", "n't", "it", "?", ",", "one", "bad"]

@@ -4,7 +4,6 @@ import keras
 import tensorflow as tf
 
 import layers
-from recipes.common.text_export import state_sizes
 
 
 class Carried(keras.Model):
@@ -45,3 +44,8 @@ class CarriedSampling(Carried):
         if training:
             return self.softmax.sampled_loss(y_pred, y, self.samples)
         return self.softmax.loss(y_pred, y)
+
+
+def state_sizes(streaming: keras.Model) -> dict[str, int]:
+    """Of each state's name its size."""
+    return {n: x.shape[-1] for n, x in streaming.input.items() if n in streaming.output}

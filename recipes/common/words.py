@@ -8,8 +8,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from recipes.common import sentiment_stream
-
 END, UNKNOWN = 0, 1  # as a number, END is what pads shorter texts elsewhere
 MOST = 30_000  # numbers, these two among them
 
@@ -46,6 +44,21 @@ def replaced(texts: tf.Tensor, rules: tuple) -> tf.Tensor:
     for pattern, replacement in rules:
         texts = tf.strings.regex_replace(texts, pattern, replacement)
     return texts
+
+
+def split_off_tail(texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """(what is read alike whatever follows, the rest), wherever a text was cut.
+
+    The rest starts at a tag not closed yet, or else behind the last space or tag: inside
+    a word nothing is decided. `\\C` is any byte, also of half a character.
+    """
+    after_tags = tf.strings.regex_replace(texts, r"^\C*>", "")
+    before_open = tf.strings.regex_replace(after_tags, r"<\C*$", "")
+    whole_words = tf.strings.regex_replace(before_open, r"^(\C*\s)?\C*$", r"\1")
+    length = tf.strings.length(texts)
+    cut = length - tf.strings.length(after_tags) + tf.strings.length(whole_words)
+    read = tf.strings.substr(texts, tf.zeros_like(cut), cut)
+    return read, tf.strings.substr(texts, cut, length - cut)
 
 
 def vectorization(**kwargs) -> keras.layers.TextVectorization:
@@ -122,4 +135,4 @@ class Words:
 
     def split_off_tail(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """(the words that end in `texts`, the rest)."""
-        return sentiment_stream.split_off_tail(texts)
+        return split_off_tail(texts)

@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from layers.exchange import checks
-from recipes.common import classification, ngrams, sentiment_stream
 from recipes.common.other_runtimes import Numeric
 from recipes.common.portable_rules import portable
+from recipes.parts.sentiment import classification, ngrams, sentiment_stream
 from serving import onnx_query
 
 # In a request to the export, so that its memory is bounded:

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 import layers
-from recipes.common.characters import Characters
-from recipes.common.text_export import state_sizes
+from recipes.common.carried import state_sizes
+from recipes.parts.language_model.characters import Characters
 
 READ = 6000  # characters
 SHOWN = 320

@@ -12,10 +12,11 @@ import tensorflow as tf
 
 import layers
 from layers.exchange import checks
-from recipes.common.characters import Characters
+from recipes.common.carried import state_sizes
 from recipes.common.other_runtimes import Numeric
 from recipes.common.portable_rules import portable
 from recipes.common.words import RULES, Words
+from recipes.parts.language_model.characters import Characters
 
 
 def signatures(model: keras.Model, symbols: Characters | Words, example: str) -> dict:
@@ -143,8 +144,3 @@ def numeric(model: keras.Model, symbols: Characters | Words) -> Numeric:
     else:
         about["characters"] = symbols.known
     return Numeric(lambda: {"model": streaming}, about, {}, lambda page: page)
-
-
-def state_sizes(streaming: keras.Model) -> dict[str, int]:
-    """Of each state's name its size."""
-    return {n: x.shape[-1] for n, x in streaming.input.items() if n in streaming.output}

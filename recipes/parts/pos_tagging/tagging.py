@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from sklearn.metrics import f1_score
 
-from recipes.common.treebanks import Sentences
+from recipes.parts.pos_tagging.treebanks import Sentences
 
 
 def most_frequent_tags(train: Sentences) -> Callable[[str], str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recipes.common.word_search import FREQUENT, unit
+from recipes.parts.word_embeddings.word_search import FREQUENT, unit
 
 
 def read(path: str) -> dict[str, list[list[str]]]:

@@ -7,9 +7,9 @@ from keras import ops
 
 import layers
 from layers.exchange import checks
-from recipes.common import ctc, log_mel, resampling
+from recipes.common.carried import state_sizes
 from recipes.common.other_runtimes import Numeric
-from recipes.common.text_export import state_sizes
+from recipes.parts.speech import ctc, log_mel, resampling
 
 # In a request, so that its memory is bounded:
 MOST_ROWS = 256

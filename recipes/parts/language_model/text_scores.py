@@ -8,10 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 import layers
-from recipes.common import character_ngrams, words
-from recipes.common.characters import UNKNOWN, Characters
-from recipes.common.text_export import state_sizes
+from recipes.common import words
+from recipes.common.carried import state_sizes
 from recipes.common.words import Words
+from recipes.parts.language_model import character_ngrams
+from recipes.parts.language_model.characters import UNKNOWN, Characters
 
 NGRAM = 6  # the baseline's
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from layers.exchange import checks
 from recipes.common.other_runtimes import Numeric
-from recipes.common.vector_tables import ngrams
+from recipes.parts.word_embeddings.vector_tables import ngrams
 
 FREQUENT = 30_000  # answers are among so many most frequent words
 ANSWERS = 10

@@ -21,7 +21,7 @@ import tensorflow as tf
 from sentencepiece import SentencePieceProcessor
 
 from recipes.common import subwords
-from recipes.common.recordings import Recording
+from recipes.parts.speech.recordings import Recording
 
 BEAM, TOLD = 16, 3  # prefixes that are kept while searching, and texts in an answer
 PADDING = -1  # behind shorter texts' numbers

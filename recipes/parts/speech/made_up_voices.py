@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recipes.common.recordings import Recording, resampled
+from recipes.parts.speech.recordings import Recording, resampled
 
 ACCENTS = "en", "en-us", "en-us-nyc", "en-029", "en-gb-scotland", "en-gb-x-rp"
 NO_VOICES = "Demonic", "UniRobot", "Storm", "anikaRobot", "croak", "fast"  # nor robosoft, whisper

@@ -12,21 +12,7 @@ from keras import ops
 
 from layers.exchange import checks
 from recipes.common import masked_pooling
-
-
-def split_off_tail(texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """(what is read alike whatever follows, the rest), wherever a text was cut.
-
-    The rest starts at a tag not closed yet, or else behind the last space or tag: inside
-    a word nothing is decided. `\\C` is any byte, also of half a character.
-    """
-    after_tags = tf.strings.regex_replace(texts, r"^\C*>", "")
-    before_open = tf.strings.regex_replace(after_tags, r"<\C*$", "")
-    whole_words = tf.strings.regex_replace(before_open, r"^(\C*\s)?\C*$", r"\1")
-    length = tf.strings.length(texts)
-    cut = length - tf.strings.length(after_tags) + tf.strings.length(whole_words)
-    read = tf.strings.substr(texts, tf.zeros_like(cut), cut)
-    return read, tf.strings.substr(texts, cut, length - cut)
+from recipes.common.words import split_off_tail
 
 
 def states(model: keras.Model) -> dict[str, tuple[int, float]]:

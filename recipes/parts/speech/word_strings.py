@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from recipes.common import sound_augmentation as augmentation
-from recipes.common.recordings import Parts, Recording
+from recipes.parts.speech import augmentation
+from recipes.parts.speech.recordings import Parts, Recording
 
 MOST = 7  # words in a string
 

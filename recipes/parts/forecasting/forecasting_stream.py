@@ -9,8 +9,8 @@ import tensorflow as tf
 from keras import ops
 
 from layers.exchange import checks
-from recipes.common import quantiles
 from recipes.common.cells import CELLS
+from recipes.parts.forecasting import quantiles
 
 MOST_STEPS = 2**16  # of all chunks of a request to the export, so that its memory is bounded …
 MOST_NUMBERS = 2**26  # … and what these become, for a whole season is read at each step
