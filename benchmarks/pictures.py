@@ -69,7 +69,7 @@ def recurrence(results: dict, path: Path) -> None:
     _save(figure, results, path)
 
 
-def serving(results: dict, path: Path) -> None:
+def served_models(results: dict, path: Path) -> None:
     """How long a request takes, of one sequence and of many."""
     batches = sorted({case["batch"] for case in results["cases"]})
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.5))
@@ -110,6 +110,6 @@ def _save(figure, results: dict, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    for draw in (recurrence, serving):
+    for draw in (recurrence, served_models):
         numbers = json.loads((HERE / f"{draw.__name__}.json").read_text())
         draw(numbers, HERE / f"{draw.__name__}.png")

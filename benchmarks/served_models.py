@@ -226,7 +226,7 @@ def main():
         results["cases"].append(case)
         print(row(case), flush=True)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    pictures.serving(results, arguments.output / "served_models.png")
+    pictures.served_models(results, arguments.output / "served_models.png")
     (arguments.output / "served_models.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
