@@ -171,18 +171,10 @@ def starts(
 
 
 def windows(
-    values: np.ndarray,
-    standardized: np.ndarray,
-    first: int,
-    last: int,
-    lookback: int,
-    horizon: int,
-    drawn: np.ndarray | None = None,
+    values: np.ndarray, standardized: np.ndarray, begin: np.ndarray, lookback: int, horizon: int
 ) -> tf.data.Dataset:
-    """The windows that begin at `starts`, as a dataset of ((lookback, channels) in original units,
-    (horizon, channels) standardized)."""
-    begin = starts(first, last, lookback, horizon, drawn)
-    begin = tf.data.Dataset.from_tensor_slices(begin)
+    """The windows that begin at these steps, as a dataset of ((lookback, channels) in original
+    units, (horizon, channels) standardized)."""
     values, standardized = tf.constant(values), tf.constant(standardized)
     channels = values.shape[1]
 
@@ -190,6 +182,7 @@ def windows(
         window = tf.slice(values, [start, 0], [lookback, channels])
         return window, tf.slice(standardized, [start + lookback, 0], [horizon, channels])
 
+    begin = tf.data.Dataset.from_tensor_slices(begin)
     return begin.map(cut, num_parallel_calls=tf.data.AUTOTUNE)
 
 
@@ -332,8 +325,8 @@ def main(args: argparse.Namespace) -> None:
     told = [*data[:2], [*map(str, data.dates)], ends, *([data.drawn] if data.filled else [])]
     training.begin(args, *told, extendable=True)  # may delete an earlier run: so not before
 
-    def part(first, last, drawn=None):
-        return windows(values, (values - mean) / std, first, last, *sizes, drawn)
+    def cut(begin):
+        return windows(values, (values - mean) / std, begin, *sizes)
 
     # Windows are kept if they fit; else they are cut anew in each epoch, and shuffled in part.
     window = values[0].nbytes * (args.lookback + args.horizon)
@@ -342,12 +335,12 @@ def main(args: argparse.Namespace) -> None:
     def kept(data):
         return data.cache() if fits else data
 
-    train = part(0, train_end)
+    train = cut(starts(0, train_end, *sizes))
     few = max(16, len(train) // 20)  # a short series is worth some steps, too
     size = args.batch or min(BATCH, few)
     train = kept(train).shuffle(min(train_end, max(1, MOST_KEPT // window))).batch(size)
     train = train.take(args.steps or -1).prefetch(2)
-    later = {name: kept(part(*x, data.drawn).batch(many)) for name, x in parts.items()}
+    later = {name: kept(cut(begin).batch(many)) for name, begin in asked.items()}
     levels = tuple(args.quantiles or ())
     of_kind = forecasting_stream.build if args.streaming else build
     model = of_kind(mean, std, args.lookback, args.horizon, args.cell, args.season, levels=levels)

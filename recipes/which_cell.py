@@ -197,7 +197,7 @@ def of_series(args: argparse.Namespace) -> Task:
     channels, hours = values.shape[1], 6
 
     def part(first, last):
-        return forecasting.windows(values, values, first, last, 96, 96)
+        return forecasting.windows(values, values, forecasting.starts(first, last, 96, 96), 96, 96)
 
     learned = part(0, ends[0]).cache()
     later = [part(*steps).batch(256).cache() for steps in (ends[:2], ends[1:])]

@@ -77,7 +77,8 @@ def test_a_band_covers_what_it_says():
 
     def part(first, last):
         standardized = (values - mean) / std
-        return forecasting.windows(values, standardized, first, last, 24, season)
+        begin = forecasting.starts(first, last, 24, season)
+        return forecasting.windows(values, standardized, begin, 24, season)
 
     keras.utils.set_random_seed(0)
     model = forecasting.build(mean, std, 24, season, "simple_rnn", season, 16, LEVELS)

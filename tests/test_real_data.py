@@ -43,7 +43,8 @@ def test_etth1_repeating_the_last_value_scores_as_published(etth1_csv):
     ]
     mean, std = values[:train_end].mean(axis=0), values[:train_end].std(axis=0)
     standardized = (values - mean) / std
-    test = forecasting.windows(values, standardized, validation_end, end, 96, 96).batch(256)
+    begin = forecasting.starts(validation_end, end, 96, 96)
+    test = forecasting.windows(values, standardized, begin, 96, 96).batch(256)
 
     class LastValue:
         def predict_on_batch(self, window):

@@ -313,7 +313,7 @@ def test_a_question_is_one_step_of_keras_s_cell(cell):
 
 def test_every_window_is_counted_and_none_twice():
     values = np.arange(50, dtype="float32")[:, None]
-    data = list(forecasting.windows(values, values, 20, 40, lookback=8, horizon=4))
+    data = list(forecasting.windows(values, values, forecasting.starts(20, 40, 8, 4), 8, 4))
     assert len(data) == 40 - 20 - 4 + 1
     first, last = data[0], data[-1]
     assert first[0][0, 0] == 12 and first[1][0, 0] == 20  # the window before may be training's
