@@ -158,6 +158,16 @@ def test_it_stops_once_nothing_better_can_come():
     np.testing.assert_array_equal(four.tokens[0, 0], one.tokens[0, 0])
 
 
+@pytest.mark.parametrize("width", [2, 100])
+def test_each_row_may_have_its_own_length(width):
+    lengths = [1, 4, 2]
+    how = {"end": END, "width": width, "best": 2, "length_penalty": 1.0}
+    found = layers.beam_search(step, *begun(), length=tf.constant(lengths), **how)
+    for row, length in enumerate(lengths):
+        assert_found(found, row, by_hand(row, width, 1.0, length=length))
+        assert np.all(found.lengths[row] <= length) and np.all(found.tokens[row, :, length:] == END)
+
+
 def test_constants_are_each_rows_own():
     def of_row(tokens, states, table):
         return step(tokens, states, table)

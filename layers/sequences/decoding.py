@@ -113,7 +113,8 @@ def beam_search(
     Args:
         step: As in `greedy_search`, but for `width` times as many rows, and with `constants`
             behind the states.
-        logits, states, length, end: As in `greedy_search`.
+        logits, states, end: As in `greedy_search`.
+        length: As there; or (batch,), of each row its own.
         constants: What `step` reads besides, such as an encoder's outputs: (batch, …), in a list.
             They are repeated once, where states are put in order after each step.
         width: How many beginnings are kept; 1 is greedy.
@@ -137,7 +138,10 @@ def beam_search(
             f"`beam_search` got `length_penalty` {length_penalty}, expected a number, 0 or above."
         )
     choices, dtype = logits.shape[-1], logits.dtype
-    batch, length = tf.shape(logits)[0], tf.convert_to_tensor(length, "int32")
+    batch = tf.shape(logits)[0]
+    length = tf.convert_to_tensor(length, "int32")
+    lengths = tf.broadcast_to(length, [batch])
+    length = tf.reduce_max(tf.concat([[0], tf.reshape(length, [-1])], 0))
     none = tf.constant(float("-inf"), dtype)
     constants = [tf.repeat(c, width, axis=0) for c in constants]
     candidates = min(2 * width, width * choices)  # one in `choices` ends, so `width` do not
@@ -146,11 +150,12 @@ def beam_search(
         return ((5 + tf.cast(count, dtype)) / 6) ** tf.cast(length_penalty, dtype)
 
     def goes_on(t, _, __, log_p, ___, found, *____):
-        could_be = tf.reduce_max(log_p, axis=1) / penalty(length)
+        could_be = tf.reduce_max(log_p, axis=1) / penalty(lengths)
         worst = found.scores[:, best - 1]
-        return (t < length) & tf.reduce_any(could_be > worst)
+        return tf.reduce_any((t < lengths) & (could_be > worst))
 
     def body(t, logits, states, log_p, tokens, found):
+        before = log_p, tokens, found
         log_q = tf.reshape(tf.nn.log_softmax(logits), [batch, width, choices])
         log_q = tf.reshape(log_p[:, :, None] + log_q, [batch, width * choices])
         log_q, places = tf.math.top_k(log_q, candidates)
@@ -170,6 +175,7 @@ def beam_search(
         tokens = tf.gather(extended, stay, batch_dims=1)
         rows = tf.gather(parents, stay, batch_dims=1) + width * tf.range(batch)[:, None]
         rows = tf.reshape(rows, [-1])
+        log_p, tokens, found = _in_rows(t < lengths, (log_p, tokens, found), before)
         states = tf.nest.map_structure(lambda s: tf.gather(s, rows), states)
         last = tf.reshape(tokens[:, :, t], [-1])
         logits, states = _stepped("beam_search", step, last, states, constants, choices)
@@ -188,7 +194,8 @@ def beam_search(
         goes_on, body, (0, logits, states, first, filled, found), maximum_iterations=length
     )
     # What has not ended counts only where nothing else is left.
-    unended = Written(tokens, tf.fill(tf.shape(log_p), length), log_p, log_p / penalty(length))
+    lengths = tf.repeat(lengths[:, None], width, axis=1)
+    unended = Written(tokens, lengths, log_p, log_p / penalty(lengths))
     ended = tf.reduce_sum(tf.cast(found.scores > none, "int32"), axis=1, keepdims=True)
     places = tf.range(best)[None, :]
     places = tf.where(places < ended, places, width + places - ended)
@@ -224,6 +231,15 @@ def _written(step, logits, states, length, end, choose):
 def _with(tokens, chosen, t):
     """`tokens`, (…, length), with `chosen`, (…,), at t."""
     return tf.where(tf.range(tf.shape(tokens)[-1]) == t, chosen[..., None], tokens)
+
+
+def _in_rows(chosen, new, old):
+    """`new` in the rows that are `chosen`, (batch,), else `old`."""
+
+    def of(a, b):
+        return tf.where(tf.reshape(chosen, [-1, *[1] * (a.shape.rank - 1)]), a, b)
+
+    return tf.nest.map_structure(of, new, old)
 
 
 def _joined(a, b):

@@ -74,8 +74,8 @@ class Translator(NamedTuple):
 
     def search(self, memory: list[tf.Tensor], states: list[tf.Tensor], best: int) -> Written:
         """The best translations of what `encode` has returned."""
-        rows, places = tf.unstack(tf.shape(memory[2]))
-        first = tf.fill([rows], END)
+        places = tf.math.count_nonzero(memory[2], axis=1, dtype=tf.int32)  # END among them
+        first = tf.fill(tf.shape(places), END)
         return layers.beam_search(
             self.step,
             *self.step(first, states, *memory),
