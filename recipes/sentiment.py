@@ -278,9 +278,12 @@ def main(args: argparse.Namespace) -> None:
     size = args.batch or BATCH
     data, labels = labelled_texts.from_table(args) if args.data else load(args.dataset, args.seed)
     args.epochs = args.epochs or training.enough_epochs(len(data["train"][0]), size, 2000)
+    some = apart(tf.constant(data["train"][0][:1000])).flat_values.numpy()
+    some = [word.decode() for word in some]
     if pretrained:
-        some = apart(tf.constant(data["train"][0][:1000])).flat_values.numpy()
-        pretrained.say_known(word.decode() for word in some)
+        pretrained.say_known(some)
+    elif args.embeddings:
+        word_vectors.refuse_unknown(args.embeddings, {*some})
     told = pretrained.content() if pretrained else word_vectors.content(args.embeddings)
     made_up = [short_opinions.opinions(OPINIONS, args.seed)] if args.dataset == "imdb" else []
     training.begin(args, data, labels, *told, *made_up)

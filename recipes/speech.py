@@ -413,7 +413,8 @@ def main(args: argparse.Namespace) -> None:
     words = sorted({recording.text for recording in data["train"]})
     voices = made_up_voices.recordings(args.made_up_voices, words, RATE, args.seed)
     # Another level is another network, though its weights would fit.
-    training.begin(args, data, voice_level.QUIET)  # may delete an earlier run: so not before
+    pieces = [said.names] if args.pieces else []
+    training.begin(args, data, voice_level.QUIET, *pieces)  # may delete a run: so not before
     data["train"] += voices
     model, served = (learn_texts if args.texts else learn_words)(args, data, said)
     version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)

@@ -97,16 +97,9 @@ def batches(pairs: Pairs, known: Subwords, training: bool, batch: int = BATCH) -
     """Batches of ((sentences, what stands before), translations, weights), of like length together.
 
     Sentences and translations end with END, and are padded with PAD, of weight 0. With `training`
-    words are cut otherwise each time, and those too long are left out.
+    words are cut otherwise each time.
     """
     texts = [subwords.spaced(list(side)) for side in zip(*pairs)]
-    if training:
-        lengths = np.array([[len(known.processor.encode(x)) for x in side] for side in texts])
-        kept = np.flatnonzero(lengths.max(axis=0) < LONGEST)
-        if len(kept) < len(pairs):
-            left = f"{len(pairs) - len(kept):,} of {len(pairs):,}"
-            print(f"Not trained on, as they have {LONGEST} pieces of words or more: {left} pairs.")
-        texts = [[side[i] for i in kept] for side in texts]
     size = len(texts[0])
 
     def padded(rows):
@@ -133,6 +126,23 @@ def batches(pairs: Pairs, known: Subwords, training: bool, batch: int = BATCH) -
     specs = (some, some), some, tf.TensorSpec([None, None], tf.float32)
     found = tf.data.Dataset.from_generator(epoch, output_signature=specs)
     return found.apply(tf.data.experimental.assert_cardinality(-(-size // batch))).prefetch(8)
+
+
+def short_enough(pairs: Pairs, known: Subwords, part: str) -> Pairs:
+    """Those with fewer than `LONGEST` pieces on both sides.
+
+    Raises:
+        SystemExit: If there are hardly any.
+    """
+    sides = [subwords.spaced(list(side)) for side in zip(*pairs)]
+    lengths = np.array([[len(known.processor.encode(text)) for text in side] for side in sides])
+    kept = np.flatnonzero(lengths.max(axis=0) < LONGEST)
+    long = f"{len(pairs) - len(kept):,} of the {len(pairs):,} pairs to {part}"
+    if len(kept) < (parallel_texts.LEAST if part == "train" else 1):
+        raise SystemExit(f"{long} have {LONGEST} pieces of words or more: cut them into sentences.")
+    if len(kept) < len(pairs):
+        print(f"Left out, as they have {LONGEST} pieces of words or more: {long}.")
+    return [pairs[i] for i in kept]
 
 
 # --- Model: an encoder, and a decoder that attends to what it has read --------------------------
@@ -240,18 +250,20 @@ def main(args: argparse.Namespace) -> None:
     training.seed(args)
     data, size = load(args), args.batch or BATCH
     args.epochs = args.epochs or training.enough_epochs(len(data["train"]), size, 5400)
-    training.begin(args, data)
     known = Subwords(subwords.learn([x for pair in data["train"] for x in pair], args.pieces))
+    train = short_enough(data["train"], known, "train")
+    validation = short_enough(data["validation"], known, "validate")
+    example = sorted((text for text, _ in validation), key=len)[len(validation) // 2]
+    training.begin(args, data, known.names)  # may delete an earlier run: so not before
     sizes = ", ".join(f"{len(pairs):,} for {name}" for name, pairs in data.items())
     print(f"Pairs of sentences: {sizes}; {len(known):,} pieces of words.")
-    train = batches(data["train"], known, training=True, batch=size).take(args.steps or -1)
-    validation = batches(data["validation"], known, training=False, batch=size)
+    train = batches(train, known, training=True, batch=size).take(args.steps or -1)
+    validation = batches(validation, known, training=False, batch=size)
     model, translator = build(known, args.cell, **(SMALL if args.dataset == "sample" else {}))
     compile_model(model, args.epochs * len(train))
     model.summary()
 
     trained = training.fit(model, train, validation, args, best=("val_loss", "min"))
-    example = sorted((text for text, _ in data["test"]), key=len)[len(data["test"]) // 2]
     served = translation_export.signatures(translator, example)
     write = layers.without_gradients()(served["serving_default"][0])
     write = tf.function(write, [tf.TensorSpec([None], tf.string)], autograph=False)

@@ -169,7 +169,7 @@ def show_as_written(ask: Callable, sentences: list[str]) -> None:
             state, ended = {name: answer[name] for name in state}, answer["ended"][0]
             if ended:
                 break
-            print(answer["text"][0], end="", flush=True)
+            print(decoded(answer["text"][0]), end="", flush=True)
         print("" if ended else " …")
 
 
@@ -180,13 +180,17 @@ def listen(ask: Callable, chunks: Iterable[list[float]], rate: int) -> None:
         for chunk in chunks:
             answer = ask("stream", {"chunk": [chunk], "rate": rate, **state})
             state = {name: answer[name] for name in state}
-            heard = state["heard_text"][0]
-            heard = heard.decode() if isinstance(heard, bytes) else heard
+            heard = decoded(state["heard_text"][0])
             if heard != said:
                 said = heard
                 print(said, flush=True)
     if not said:
         print("(Nothing was heard.)")
+
+
+def decoded(value: bytes | str) -> str:
+    """gRPC has bytes, and REST has text."""
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def main() -> None:
@@ -216,6 +220,11 @@ def main() -> None:
         parser.error("--stream has signatures of its own")
     if args.as_written and (args.stream or args.split or args.signature != default):
         parser.error("--as-written has signatures of its own, and takes sentences")
+
+    if sound and (args.as_written or args.split):
+        parser.error("--as-written and --split are of texts")
+    if args.microphone and args.signature != default:
+        parser.error("--microphone has signatures of its own")
 
     api = Grpc if args.grpc else Rest
     server = api(args.host, args.port or api.default_port, args.timeout)

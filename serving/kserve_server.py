@@ -91,6 +91,8 @@ def named_inputs(payload: dict, specs: dict) -> dict:
     if ("inputs" in payload) == ("instances" in payload):
         raise InvalidInput('A request has "instances" or "inputs".')
     given = payload.get("inputs", payload.get("instances"))
+    if "instances" in payload and not isinstance(given, list):
+        raise InvalidInput('"instances" is a list, of a row each.')
     if "instances" in payload and all(is_named(row) for row in given):
         if any(row.keys() != given[0].keys() for row in given):
             raise InvalidInput("All instances must have the same inputs.")

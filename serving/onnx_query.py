@@ -14,10 +14,11 @@ the numbers mean that come out; this page does it, and its answers are the Saved
 
 import argparse
 import heapq
+import itertools
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -221,10 +222,21 @@ class Transcriber(Listener):
         return self.run(self.inputs([samples]))["logits"][0]
 
     def __call__(self, paths: list[str]) -> dict[str, list]:
-        found = [beam_search(softmax(self.logits(samples))) for samples in self.read(paths)]
-        names, separator = self.about["names"], self.about["separator"]
-        texts = [separator.join(names[k] for k in one) for one in found]
-        return {"text": [text.lstrip(" ") for text in texts]}
+        found = [softmax(self.logits(samples)) for samples in self.read(paths)]
+        return {
+            "text": [self.text(greedy(steps)) for steps in found],
+            "texts": [[self.text(beam_search(steps))] for steps in found],
+        }
+
+    def text(self, symbols: Iterable[int]) -> str:
+        names = (self.about["names"][k] for k in symbols)
+        return self.about["separator"].join(names).lstrip(" ")
+
+
+def greedy(steps: np.ndarray) -> list[int]:
+    """What is most probable at each step, of (steps, symbols and the blank) probabilities."""
+    best = [k for k, _ in itertools.groupby(steps.argmax(axis=1).tolist())]
+    return [k for k in best if k < steps.shape[1] - 1]
 
 
 def beam_search(steps: np.ndarray, beam: int = 16) -> tuple[int, ...]:

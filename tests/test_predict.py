@@ -134,6 +134,20 @@ def test_what_cannot_be_done_is_said_and_nothing_is_left(
     assert {p.name for p in tmp_path.iterdir()} == {name, "out.csv"}
 
 
+def test_only_padding_is_taken_away_and_texts_with_spaces_stay_apart():
+    answer = predict.plain(
+        {
+            "tags": [b"A", b""],
+            "translations": [b"a b", b"", b""],
+            "scores": [0.5, 0.25, 0.0],
+            "none": [],
+        }
+    )
+    assert answer["tags"] == ["A"] and answer["translations"] == ["a b", "", ""]
+    assert predict.cell(answer["translations"]) == '["a b", "", ""]'
+    assert predict.cell(["ä b"]) == '["ä b"]' and predict.cell(["a", "b"]) == "a b"
+
+
 def test_as_a_script_it_finds_what_is_beside_it(model, tmp_path):
     (tmp_path / "a.txt").write_text("ab\n")
     script = REPOSITORY / "serving" / "predict.py"

@@ -388,6 +388,15 @@ def test_one_model_alone_is_served(saved_models, with_kserve, tmp_path):
     assert not folders(tmp_path / "empty") and not folders(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("given", [5, None, "a", {"x": [1]}])
+def test_instances_that_are_no_list_are_refused(with_kserve, given):
+    import kserve_server
+    from kserve.errors import InvalidInput
+
+    with pytest.raises(InvalidInput, match="is a list"):
+        kserve_server.named_inputs({"instances": given}, {"x": tf.TensorSpec([None])})
+
+
 def test_what_cannot_be_loaded_leaves_the_version_before(with_kserve, tmp_path, caplog):
     import kserve_server
 

@@ -1,5 +1,6 @@
 """Sounds that a client sends: what it reads of a WAV file, and what it shows of a stream."""
 
+import sys
 import wave
 
 import client
@@ -78,3 +79,18 @@ def test_what_was_heard_is_shown_whenever_it_changes(capsys):
 
     client.listen(heard(["1"]), until_stopped(), 8000)
     assert capsys.readouterr().out == "1\n"
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (["--wav", "x.wav", "--as-written"], "of texts"),
+        (["--microphone", "--split"], "of texts"),
+        (["--microphone", "--signature", "stream"], "signatures of its own"),
+    ],
+)
+def test_options_that_a_sound_has_no_use_for_are_refused(monkeypatch, capsys, options, says):
+    monkeypatch.setattr(sys, "argv", ["client.py", "speech", *options])
+    with pytest.raises(SystemExit):
+        client.main()
+    assert says in capsys.readouterr().err

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.signal
+import soundfile
 import tensorflow as tf
 from conftest import answered, portable_ops
 
@@ -229,6 +230,7 @@ def test_what_is_no_recording_is_named(tmp_path):
     write(tmp_path / "silent.wav", np.full(8000, 0.25))
     write(tmp_path / "constant.wav", np.full(44100, 0.25), 44100)
     write(tmp_path / "hour.wav", np.zeros(3600 * 100), 100)
+    soundfile.write(tmp_path / "large.wav", 3000 * SOUND, 8000, subtype="FLOAT")
     for name, says in (
         ("text", "can't be read as a sound"),
         ("empty", "can't be read as a sound"),
@@ -236,9 +238,17 @@ def test_what_is_no_recording_is_named(tmp_path):
         ("silent", "is silent"),
         ("constant", "is silent"),
         ("hour", "cut it into pieces"),
+        ("large", "divide those that were of 16 bits"),
     ):
         with pytest.raises(SystemExit, match=rf"{name}.wav.*{says}"):
             recordings.read(tmp_path / f"{name}.wav", 8000)
+
+
+def test_strings_are_cut_where_their_words_are():
+    for names in (["yes, sir", "stop"], ["a; b", "c, d", "e"], ["1", "one two"]):
+        symbols = ctc.Symbols.of(names, letters=False)
+        text = symbols.separator.join(names)
+        assert [symbols.names[k] for k in symbols.numbers(text)] == names
 
 
 def test_a_folder_has_a_word_in_each_folder(tmp_path):
@@ -258,6 +268,21 @@ def test_a_folder_has_a_word_in_each_folder(tmp_path):
     data = recordings.load(args, 8000)
     assert [r.name for r in data["test"]] == ["yes/00_nohash_0.wav"]
     assert {part: len(x) for part, x in data.items()} == {"train": 38, "validation": 1, "test": 1}
+    (tmp_path / "validation_list.txt").unlink()
+    write(tmp_path / "no/ann 1.wav", SOUND[:800])
+    lists = tmp_path / "testing_list.txt"
+    lists.write_text("\ufeffno\\ann 1.wav\n./yes/00_nohash_0.wav\n\nmaybe/00_nohash_0.wav\n")
+    data = recordings.load(args, 8000)
+    assert [r.name for r in data["test"]] == ["no/ann 1.wav", "yes/00_nohash_0.wav"]
+    assert {part: len(x) for part, x in data.items()} == {"train": 36, "validation": 3, "test": 2}
+    for line in ("yes/00_nohash_0.WAV", "yes/00", "00_nohash_0.wav"):
+        lists.write_text(f"yes/00_nohash_0.wav\n{line}\n")
+        with pytest.raises(SystemExit, match=f"has the name '{line}'"):
+            recordings.load(args, 8000)
+    lists.write_text("yes/00_nohash_0.wav")
+    lists.rename(tmp_path / "validation_list.txt")
+    with pytest.raises(SystemExit, match=r"has a validation_list\.txt: add a testing_list\.txt"):
+        recordings.load(args, 8000)
 
 
 def test_who_speaks_in_a_folder_is_known_by_the_files_names_or_not_at_all(tmp_path):

@@ -39,6 +39,14 @@ def test_parquet(tmp_path):
     assert tables.read(tmp_path / "a.parquet")["index"].tolist() == days.tolist()
 
 
+def test_parquet_of_lists_and_of_nullable_types_is_read_as_text(tmp_path):
+    table = pd.DataFrame({"text": ["a", None], "tokens": [["a"], ["b", "c"]], "n": [1, None]})
+    table.astype({"n": "Int64"}).convert_dtypes().to_parquet(tmp_path / "a.parquet")
+    found = tables.read(tmp_path / "a.parquet", as_text=True)
+    assert found["text"].tolist() == ["a", ""] and found["n"].tolist()[1] == ""
+    assert found["tokens"].str.contains("[abc]").all()
+
+
 def test_where_a_comma_is_decimal_a_point_is_none(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("a;b;c\n1.234;0,5;0.5\n2.345;1;1.25\n999;2;2\n")

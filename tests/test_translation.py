@@ -147,7 +147,30 @@ def test_pairs_are_read_from_two_files_or_one(tmp_path, capsys):
     assert own["test"] == [("a", "b"), ("d", "e")] and len(own["train"]) == 270
     assert "training part" not in capsys.readouterr().out
     parallel_texts.from_files(arguments(tmp_path, data=both, test=tabs))
-    assert "of the 300 pairs of sentences to test on are in" in capsys.readouterr().out
+    assert "of the 300 sentences to test on are in" in capsys.readouterr().out
+    stray = ["\n".join(german).replace("ö", "\rö") + "\r\n", "\r".join(english)]
+    found = parallel_texts.read(arguments(tmp_path, data=stray).data)
+    assert found == [(f"Satz {k}  ö", f"sentence {k}") for k in range(300)]
+
+
+def test_a_sentence_and_all_its_translations_are_in_one_part(tmp_path, capsys):
+    lines = [f"Satz {k} \tsentence {k}\nSatz  {k}\tphrase {k}\n" for k in range(250)]
+    found = parallel_texts.from_files(arguments(tmp_path, data=["".join(lines)]))
+    assert {name: len(pairs) for name, pairs in found.items()} == {
+        "train": 400, "validation": 50, "test": 50
+    }  # fmt: skip
+    numbers = [{pair[1].split()[1] for pair in pairs} for pairs in found.values()]
+    assert sum(map(len, numbers)) == len(set.union(*numbers)) == 250
+    assert "training part" not in capsys.readouterr().out
+
+
+def test_pairs_that_are_too_long_are_left_out_or_refused(known, capsys):
+    long = ("one " * 200, "1")
+    assert translation.short_enough([*PAIRS, long], known, "train") == PAIRS
+    assert "1 of the 301 pairs to train" in capsys.readouterr().out
+    for pairs, part in (([*PAIRS[:199], long], "train"), ([long], "validate")):
+        with pytest.raises(SystemExit, match="cut them into sentences"):
+            translation.short_enough(pairs, known, part)
 
 
 def test_what_is_no_pair_is_refused(tmp_path, capsys):
@@ -194,6 +217,9 @@ def test_scores_are_sacrebleus():
     assert list(lengths) == ["1+", "8+"] and list(lengths.values()) == pytest.approx([100, 100])
     train = [("ein Hund", "a dog"), ("eine Katze schläft", "a cat sleeps")]
     assert translation_scores.nearest(train, ["die Katze", "Hund!"]) == ["a cat sleeps", "a dog"]
+    assert translation_scores.nearest([("+ -", "a"), ("( )", "b")], ["( (", "-"]) == ["b", "a"]
+    spaced = translation_scores.score(["a b ?", "c"], ["a  b\u00a0? ", "d"])
+    assert spaced["exact"] == 0.5
 
 
 # --- The recipe, but for what a step of training does -------------------------------------------
@@ -324,7 +350,7 @@ def test_the_client_shows_it_growing(served, capsys, monkeypatch):
     def ask(signature, inputs):
         given = {name: tf.constant(x) for name, x in inputs.items()}
         found = {n: x.numpy().tolist() for n, x in served[signature](**given).items()}
-        return found | {n: [t.decode() for t in x] for n, x in found.items() if n == "text"}
+        return found  # as gRPC has it, with texts as bytes
 
     client.show_as_written(ask, SENTENCES[:1])
     pieces, states = "", served["start"](sentences=tf.constant(SENTENCES[:1]))

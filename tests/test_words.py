@@ -213,6 +213,13 @@ def test_with_one_direction_it_streams(runs):
     np.testing.assert_allclose(answer["probabilities"], whole["probabilities"], atol=1e-5)
 
 
+def test_a_text_goes_on_being_read_after_what_only_looks_like_a_tag():
+    texts = ["I <3 this film", "I <3 a <b", "a <\u212a b", "a < b <", "a </b c", "a <é b"]
+    _, tails = of_texts.split_off_tail(tf.constant(texts))
+    tails = [tail.decode() for tail in tails.numpy()]
+    assert tails == ["film", "<b", "<\u212a b", "<", "</b c", "<é b"]
+
+
 @pytest.mark.parametrize(
     "names, says",
     [

@@ -65,6 +65,8 @@ def write(
     if not places:
         return
     made, found = make(), {}
+    for left in args.output.glob(".writing-*"):  # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
     for place in places:
         folder = args.output / place
         with tempfile.TemporaryDirectory(dir=args.output, prefix=".writing-") as beside:

@@ -186,4 +186,5 @@ def number(text: str) -> bool:
 
 
 def as_written(value: object) -> str:
-    return "" if value is None or value != value else str(value)
+    missing = pd.api.types.is_scalar(value) and pd.isna(value)
+    return "" if missing else str(value)

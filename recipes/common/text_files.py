@@ -50,7 +50,8 @@ def read(path: Path, encoding: str | None = None) -> str:
     if zeros:
         line = text[: text.index("\0")].count("\n") + 1
         raise SystemExit(f"{path}, line {line}, has a zero byte, which no text has: take it out.")
-    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    return text.replace("\r", " " if "\n" in text else "\n")  # a stray one ends no line
 
 
 def texts(text: str) -> list[str]:

@@ -97,6 +97,12 @@ def content(path: str | None) -> list[bytes]:
     return [Path(path).read_bytes()] if path else []
 
 
+def refuse_unknown(path: str, words: set[str]) -> None:
+    """Ends the program if the file has none of `words`, some of what is to be read."""
+    if not read(path, words)[0]:
+        raise SystemExit(f"{path} has none of the words of the training texts.")
+
+
 def embedding(vocabulary: list[str], path: str | None, dimension: int):
     """The Keras layer "embedding", a vector for each of `vocabulary`, to be trained further.
 

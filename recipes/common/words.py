@@ -53,7 +53,7 @@ def split_off_tail(texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     a word nothing is decided. `\\C` is any byte, also of half a character.
     """
     after_tags = tf.strings.regex_replace(texts, r"^\C*>", "")
-    before_open = tf.strings.regex_replace(after_tags, r"<\C*$", "")
+    before_open = tf.strings.regex_replace(after_tags, r"<([a-zA-Z/!?]\C*|[^\x00-\x7f]\C*)?$", "")
     whole_words = tf.strings.regex_replace(before_open, r"^(\C*\s)?\C*$", r"\1")
     length = tf.strings.length(texts)
     cut = length - tf.strings.length(after_tags) + tf.strings.length(whole_words)

@@ -17,6 +17,7 @@ from sklearn.preprocessing import label_binarize
 LONGEST = 4  # words
 MOST = 1_000_000  # weights: the n-grams that most texts have, times the outputs
 STEP = 2.0
+COUNTED = 10_000  # texts at a time, so that memory is bounded
 BASE, PRIME = 1_000_003, 2**31 - 1  # a code is the words' numbers to this base, modulo this
 
 
@@ -38,18 +39,21 @@ class NGrams(keras.layers.Layer):
 
     def count(self, each: list[np.ndarray], labels: list[int]) -> None:
         """Gives the n-grams their ratios in texts that have `each`, and no weights yet."""
-        keys = self.keys.numpy()
-        found, of = np.concatenate(each), np.repeat(np.arange(len(each)), [len(x) for x in each])
-        place = np.minimum(np.searchsorted(keys, found), len(keys) - 1)
-        counts = keys[place] == found
-        place, of = place[counts], of[counts]
-        times, ratios = np.bincount(place, minlength=len(keys)), []
-        outputs = self.kernel.shape[1]
-        for is_one in label_binarize(labels, classes=range(max(2, outputs))).T:  # (texts,)
-            within = 1 + np.bincount(place, is_one[of], len(keys))
-            without = 2 + times - within
-            ratios.append(np.log(within / within.sum()) - np.log(without / without.sum()))
-        self.ratios.assign(np.stack(ratios, axis=-1))
+        keys, outputs = self.keys.numpy(), self.kernel.shape[1]
+        of_class = label_binarize(labels, classes=range(max(2, outputs)))  # (texts, outputs)
+        times, within = np.zeros(len(keys)), np.zeros((outputs, len(keys)))
+        for k in range(0, len(each), COUNTED):
+            found, texts = np.concatenate(each[k : k + COUNTED]), of_class[k : k + COUNTED]
+            of = np.repeat(np.arange(len(texts)), [len(x) for x in each[k : k + COUNTED]])
+            place = np.minimum(np.searchsorted(keys, found), len(keys) - 1)
+            counts = keys[place] == found
+            place, of = place[counts], of[counts]
+            times += np.bincount(place, minlength=len(keys))
+            for row, is_one in zip(within, texts.T):
+                row += np.bincount(place, is_one[of], len(keys))
+        within, without = 1 + within, 1 + times - within
+        ratios = [np.log(x / x.sum(axis=1, keepdims=True)) for x in (within, without)]
+        self.ratios.assign((ratios[0] - ratios[1]).T)
         self.kernel.assign(np.zeros(self.kernel.shape))
 
     def call(self, numbers):

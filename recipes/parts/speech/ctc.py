@@ -40,7 +40,8 @@ class Symbols(NamedTuple):
         names = sorted({*"".join(texts)} if letters else {*texts})
         if all(len(name) == 1 for name in names):
             return cls(names, "")
-        return cls(names, ", " if any(" " in name for name in names) else " ")
+        between = (" ", ", ", "; ", " | ", "\n")
+        return cls(names, next(mark for mark in between if not any(mark in x for x in names)))
 
     @classmethod
     def of_pieces(cls, texts: list[str], count: int) -> "Symbols":

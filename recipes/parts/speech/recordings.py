@@ -150,6 +150,11 @@ def read(path: Path, rate: int) -> np.ndarray:
         raise SystemExit(f"{path} can't be read as a sound: {error}") from None
     if len(samples) < SHORTEST * found:
         raise SystemExit(f"{path} is shorter than {SHORTEST} seconds: take it out.")
+    if np.abs(samples).max() > 2:
+        raise SystemExit(
+            f"{path} has samples up to {np.abs(samples).max():g}, and they must be from -1 to 1: "
+            "divide those that were of 16 bits by 32768."
+        )
     samples = samples.mean(axis=1)
     if not np.isfinite(samples).all() or np.ptp(samples) == 0:
         raise SystemExit(f"{path} is silent, or not of finite numbers: take it out.")
@@ -229,13 +234,38 @@ def shared(found: list[Recording], group: Callable, seed: int | None) -> Parts:
     return parts(found, names)
 
 
-def listed(found: list[Recording], folder: Path) -> Parts | None:
-    """As the folder's testing_list.txt and validation_list.txt say, where it has both."""
-    files = {"test": folder / "testing_list.txt", "validation": folder / "validation_list.txt"}
-    if not all(file.is_file() for file in files.values()):
+def listed(found: list[Recording], folder: Path, seed: int) -> Parts | None:
+    """As the folder's testing_list.txt says, and its validation_list.txt, or else a tenth of the
+    rest, drawn, validates. None, if there are no lists. A line is WORD/FILE.
+
+    Raises:
+        SystemExit: If a line names no recording, of a word that is here; or if there is only the
+            second list.
+    """
+    part = {}
+    for which, name in (("test", "testing_list.txt"), ("validation", "validation_list.txt")):
+        if (folder / name).is_file():
+            lines = (folder / name).read_text(encoding="utf-8-sig").splitlines()
+            lines = [line.strip().replace("\\", "/").removeprefix("./") for line in lines]
+            part |= dict.fromkeys(filter(None, lines), which)
+    if not part:
         return None
-    part = {name: which for which, file in files.items() for name in file.read_text().split()}
-    return parts(found, [part.get(recording.name, "train") for recording in found])
+    words, known = ({getattr(r, of) for r in found} for of in ("text", "name"))
+    # Lists may be of more words than there are folders.
+    strange = [x for x in part if x not in known and ("/" not in x or x.split("/")[0] in words)]
+    if strange:
+        raise SystemExit(
+            f"--data: no recording in {folder} has the name {strange[0]!r}, which is in its lists; "
+            f"lines like it: {len(strange)}. Write WORD/FILE as it is there, or take them out."
+        )
+    names = [part.get(recording.name, "train") for recording in found]
+    if "test" not in part.values():
+        raise SystemExit(f"--data: {folder} has a validation_list.txt: add a testing_list.txt.")
+    if "validation" not in part.values():
+        rest = [i for i, name in enumerate(names) if name == "train"]
+        for i in np.random.default_rng(seed).permutation(rest)[: max(1, len(rest) // 10)]:
+            names[i] = "validation"
+    return parts(found, names)
 
 
 def parts(found: list[Recording], names: list[str]) -> Parts:
@@ -291,7 +321,7 @@ def load(args: argparse.Namespace, rate: int) -> Parts:
         found = (from_table if table else from_folder)(args.data, rate)
         if args.test_speaker:
             return by_speaker(found, args.test_speaker, lambda _: 0)
-        split = None if table else listed(found, args.data)
+        split = None if table else listed(found, args.data, args.seed)
         speakers = {recording.speaker for recording in found}
         # Names of files that are each another's, a number or a date, name no speakers.
         if not split and "" not in speakers and 10 <= len(speakers) <= len(found) / 2:

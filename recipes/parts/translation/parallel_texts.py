@@ -8,12 +8,13 @@ import numpy as np
 from recipes.common import check_data, text_files
 
 Pairs = list[tuple[str, str]]
-SHARE, MOST = 0.1, 1000  # of all pairs, for validation and test, each, where there are no files
+SHARE, MOST = 0.1, 1000  # of all sentences, to validate and to test, each, if there are no files
 LEAST = 200  # to learn from
 
 
 def from_files(args: argparse.Namespace) -> dict[str, Pairs]:
-    """{"train" | "validation" | "test": pairs}; what has no file is drawn from "train".
+    """{"train" | "validation" | "test": pairs}; what has no file is drawn from "train", each
+    sentence with all its translations.
 
     Args:
         args: `data`, and maybe `validation_data` and `test_data`: one file or two, in `encoding`
@@ -24,19 +25,24 @@ def from_files(args: argparse.Namespace) -> dict[str, Pairs]:
     """
     files = {"train": args.data, "validation": args.validation_data, "test": args.test_data}
     parts = {name: read(paths, args.encoding) for name, paths in files.items() if paths}
-    if len(parts["train"]) < LEAST:
+    places = {}  # of each sentence's translations
+    for i, (sentence, _) in enumerate(parts["train"]):
+        places.setdefault(" ".join(sentence.split()), []).append(i)
+    places = [*places.values()]
+    if len(places) < LEAST:
         raise SystemExit(
-            f"{args.data[0]} has {len(parts['train'])} sentences with a translation, which is too "
-            f"little to learn from. Give {LEAST} or more."
+            f"{args.data[0]} has {len(places)} different sentences with a translation, which is "
+            f"too little to learn from. Give {LEAST} or more."
         )
-    order = np.random.default_rng(args.seed).permutation(len(parts["train"])).tolist()
+    order = np.random.default_rng(args.seed).permutation(len(places)).tolist()
     count = min(MOST, round(SHARE * len(order)))
     for name in files:
         if name not in parts:
             drawn, order = order[:count], order[count:]
-            parts[name] = [parts["train"][i] for i in drawn]
-    parts["train"] = [parts["train"][i] for i in sorted(order)]
-    check_data.say_repeated(parts["train"], parts["test"], "pairs of sentences")
+            parts[name] = [parts["train"][i] for k in drawn for i in places[k]]
+    parts["train"] = [parts["train"][i] for i in sorted(i for k in order for i in places[k])]
+    sentences = ([sentence for sentence, _ in parts[name]] for name in ("train", "test"))
+    check_data.say_repeated(*sentences, "sentences")
     return parts
 
 

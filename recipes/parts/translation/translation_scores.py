@@ -1,8 +1,12 @@
 """How good translations are, by the numbers that are published (Post 2018)."""
 
+import re
+
 import numpy as np
 import sacrebleu
 from sklearn.feature_extraction.text import TfidfVectorizer
+
+from recipes.common import subwords
 
 LENGTHS = (0, 8, 12, 16, 20, 30)  # words of a sentence, for BLEU by length
 
@@ -18,7 +22,7 @@ def score(written: list[str], true: list[str]) -> dict:
         "bleu": bleu.corpus_score(written, [true]).score,
         "lower_cased_bleu": lower.corpus_score(written, [true]).score,
         "chrf": chrf.corpus_score(written, [true]).score,
-        "exact": float(np.mean([a == b for a, b in zip(written, true)])),
+        "exact": float(np.mean([a == b for a, b in zip(written, subwords.spaced(true))])),
         "sentences": len(true),
     }
     return found | {
@@ -41,10 +45,14 @@ def by_length(sources: list[str], written: list[str], true: list[str]) -> dict[s
 
 def nearest(train: list[tuple[str, str]], sources: list[str]) -> list[str]:
     """What needs no network: the translation of the sentence in `train` that shares most words."""
-    words = TfidfVectorizer(token_pattern=r"\w+")
-    known = words.fit_transform([source for source, _ in train])
-    best = (words.transform(sources) @ known.T).argmax(axis=1)
-    return [train[i][1] for i in np.asarray(best).ravel()]
+    known = [source for source, _ in train]
+    pattern = r"\w+" if any(re.search(r"\w", source) for source in known) else r"\S+"
+    words = TfidfVectorizer(token_pattern=pattern)
+    known, best = words.fit_transform(known).T, []
+    for k in range(0, len(sources), 16):  # almost all have a word in common with almost all
+        shared = words.transform(sources[k : k + 16]) @ known
+        best.extend(np.asarray(shared.argmax(axis=1)).ravel())
+    return [train[i][1] for i in best]
 
 
 def show(scores: dict) -> None:
