@@ -138,7 +138,7 @@ def short_enough(pairs: Pairs, known: Subwords, part: str) -> Pairs:
     lengths = np.array([[len(known.processor.encode(text)) for text in side] for side in sides])
     kept = np.flatnonzero(lengths.max(axis=0) < LONGEST)
     long = f"{len(pairs) - len(kept):,} of the {len(pairs):,} pairs to {part}"
-    if len(kept) < (parallel_texts.LEAST if part == "train" else 1):
+    if len(kept) < (parallel_texts.LEAST // 2 if part == "train" else 1):
         raise SystemExit(f"{long} have {LONGEST} pieces of words or more: cut them into sentences.")
     if len(kept) < len(pairs):
         print(f"Left out, as they have {LONGEST} pieces of words or more: {long}.")

@@ -92,7 +92,7 @@ def named_inputs(payload: dict, specs: dict) -> dict:
         raise InvalidInput('A request has "instances" or "inputs".')
     given = payload.get("inputs", payload.get("instances"))
     if "instances" in payload and not isinstance(given, list):
-        raise InvalidInput('"instances" is a list, of a row each.')
+        raise InvalidInput('"instances" must be a list with one entry for each row.')
     if "instances" in payload and all(is_named(row) for row in given):
         if any(row.keys() != given[0].keys() for row in given):
             raise InvalidInput("All instances must have the same inputs.")

@@ -40,6 +40,8 @@ def outputs(signature, name: str, spec) -> list[str]:
 def asker(signature, name: str, spec) -> Callable[[list], list[dict]]:
     """A function from a list of values to the answer to each."""
     tf = quiet.tensorflow()
+    found = signature.structured_outputs.items()  # such as the five best
+    counted = {o for o, x in found if x.dtype == tf.string and None not in x.shape.as_list()[1:]}
 
     def ask(values):
         if spec.dtype != tf.string:
@@ -54,7 +56,10 @@ def asker(signature, name: str, spec) -> Callable[[list], list[dict]]:
             raise ValueError(f"got shape {value.shape[1:]}, expected {spec.shape[1:]}")
         answers = signature(**{name: value})
         answers = by_level({output: found.numpy().tolist() for output, found in answers.items()})
-        return [plain({o: found[i] for o, found in answers.items()}) for i in range(len(values))]
+        return [
+            {o: plain(found[i], o in counted) for o, found in answers.items()}
+            for i in range(len(values))
+        ]
 
     def text(value):
         if not isinstance(value, str):
@@ -80,24 +85,17 @@ def reason(error: Exception) -> str:
     return query.reason(error)
 
 
-def plain(answer: dict) -> dict:
-    """Words as strings, and without the padding behind them; where there is a number for each,
-    "" is no padding."""
-    lists = [x for x in answer.values() if isinstance(x, list)]
-    numbered = {len(x) for x in lists if not isinstance(next(iter(x), b""), (list, bytes))}
-    return {
-        name: decoded(x, not isinstance(x, list) or len(x) not in numbered)
-        for name, x in answer.items()
-    }
-
-
-def decoded(answer, padded: bool):
+def plain(answer, counted: bool):
+    """Words as strings, and without the padding behind them; if `counted`, in a tuple, for there
+    are as many of every row, and "" is one."""
     if isinstance(answer, bytes):
         return answer.decode(errors="replace")
     if not isinstance(answer, list):
         return answer
-    found = [decoded(x, padded) for x in answer]
-    while padded and found and found[-1] == "":
+    found = [plain(x, counted) for x in answer]
+    if counted:
+        return tuple(found)
+    while found and found[-1] == "":
         found.pop()
     return found
 
@@ -128,9 +126,9 @@ def unlike(columns: Container[str], answer: dict) -> dict:
 
 
 def cell(value) -> str:
-    """Lists of words or numbers with spaces between, other lists as JSON."""
-    if isinstance(value, list) and any(
-        isinstance(x, list) or (isinstance(x, str) and len(x.split(" ")) != 1) for x in value
+    """Lists of words or numbers with spaces between, lists of lists and tuples as JSON."""
+    if isinstance(value, tuple) or (
+        isinstance(value, list) and any(isinstance(x, list) for x in value)
     ):
         return json.dumps(value, ensure_ascii=False)
     return " ".join(map(cell, value)) if isinstance(value, list) else shown(value)

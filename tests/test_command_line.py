@@ -58,7 +58,7 @@ def test_files_are_read_instead_of_a_known_dataset_unless_they_are_its_own(tmp_p
     for known, file_of in (("sample", "known"), ("known", None)):
         with pytest.raises(SystemExit):
             parse(*given, known, file_of=file_of)
-        assert f"leave out --dataset {known}, or the files" in capsys.readouterr().err
+        assert f"give --dataset {known}, or files of your own" in capsys.readouterr().err
     own = parse(*given, "known", file_of="known")
     assert (own.dataset, own.epochs) == ("known", 3)
 

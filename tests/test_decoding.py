@@ -162,7 +162,12 @@ def test_it_stops_once_nothing_better_can_come():
 def test_each_row_may_have_its_own_length(width):
     lengths = [1, 4, 2]
     how = {"end": END, "width": width, "best": 2, "length_penalty": 1.0}
-    found = layers.beam_search(step, *begun(), length=tf.constant(lengths), **how)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)], autograph=False)
+    def search(length):
+        return layers.beam_search(step, *begun(), length=length, **how)
+
+    found = search(lengths)
     for row, length in enumerate(lengths):
         assert_found(found, row, by_hand(row, width, 1.0, length=length))
         assert np.all(found.lengths[row] <= length) and np.all(found.tokens[row, :, length:] == END)
@@ -286,6 +291,7 @@ def test_what_does_not_fit_is_refused():
         (lambda: beam(width=2, best=3), "`best` ≤ `width`"),
         (lambda: beam(end=TOKENS), "one of 4 tokens"),
         (lambda: beam(length_penalty=-1.0), "0 or above"),
+        (lambda: layers.beam_search(step, logits, states, length=[3, 2]), "each of 3 rows"),
         (lambda: layers.greedy_search(step, logits[0], states, **how), "those of the first token"),
         (lambda: layers.greedy_search(two, logits, states, **how), "as the first were"),
     ):

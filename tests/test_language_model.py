@@ -121,7 +121,7 @@ def test_too_little_text_and_wrong_options_are_refused(tmp_path, capsys):
         (["--generate", "\udcff"], "is not in UTF-8"),
         (["--top-k", "0"], "must be above 0"),
         (["--encoding", "latin-1"], "give --text FILE"),
-        ([*text, "--dataset", "sample"], "leave out --dataset sample"),
+        ([*text, "--dataset", "sample"], "give --dataset sample, or files"),
         (["--text", str(tmp_path / "none")], "there is no file"),
     ):
         with pytest.raises(SystemExit):

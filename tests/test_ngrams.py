@@ -9,7 +9,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from recipes import sentiment
-from recipes.parts.sentiment import ngrams
+from recipes.parts.sentiment import classification, ngrams
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -82,3 +82,12 @@ def test_an_ngram_that_was_not_kept_seldom_counts_as_one_that_was():
     found = ngrams.codes(words).numpy().reshape(2000, ngrams.LONGEST, 100)[:, -1, : exact.shape[1]]
     shared = different - len(np.unique(found))
     assert different > 100_000 and shared < 3 * different**2 / 2 / ngrams.PRIME + 10
+
+
+def test_simpler_models_learn_from_some_texts_of_every_class(monkeypatch):
+    monkeypatch.setattr(classification, "MOST", 10)
+    labels = [0, 1] * 50 + [2]
+    chosen = classification.some_of(labels)
+    assert len(chosen) == 10 and list(chosen) == sorted({*chosen})
+    assert {labels[i] for i in chosen} == {0, 1, 2}
+    assert classification.some_of(labels[:7]).tolist() == list(range(7))

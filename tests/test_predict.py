@@ -134,18 +134,21 @@ def test_what_cannot_be_done_is_said_and_nothing_is_left(
     assert {p.name for p in tmp_path.iterdir()} == {name, "out.csv"}
 
 
-def test_only_padding_is_taken_away_and_texts_with_spaces_stay_apart():
-    answer = predict.plain(
-        {
-            "tags": [b"A", b""],
-            "translations": [b"a b", b"", b""],
-            "scores": [0.5, 0.25, 0.0],
-            "none": [],
-        }
-    )
-    assert answer["tags"] == ["A"] and answer["translations"] == ["a b", "", ""]
-    assert predict.cell(answer["translations"]) == '["a b", "", ""]'
-    assert predict.cell(["ä b"]) == '["ä b"]' and predict.cell(["a", "b"]) == "a b"
+def test_as_many_texts_for_every_row_stay_apart_and_padding_is_left_out(tmp_path):
+    def best(words):
+        longer = tf.strings.join([words, " b"])
+        padded = tf.stack([words, tf.where(words == "ä", "", words)], axis=1)[:, : tf.size(words)]
+        return {"best": tf.stack([longer, tf.zeros_like(words)], axis=1), "padded": padded}
+
+    served = tf.function(best, [tf.TensorSpec([None], tf.string, "words")])
+    tf.saved_model.save(tf.Module(), tmp_path / "1", {"serving_default": served})
+    (tmp_path / "a.txt").write_text("ä\nc\n")
+    found = answers(tmp_path / "1", tmp_path / "a.txt", tmp_path / "out.jsonl")
+    assert [row["best"] for row in found] == [["ä b", ""], ["c b", ""]]
+    assert [row["padded"] for row in found] == [["ä"], ["c", "c"]]
+    found = answers(tmp_path / "1", tmp_path / "a.txt", tmp_path / "out.csv")
+    assert [row["best"] for row in found] == ['["ä b", ""]', '["c b", ""]']
+    assert [row["padded"] for row in found] == ["ä", "c c"]
 
 
 def test_as_a_script_it_finds_what_is_beside_it(model, tmp_path):

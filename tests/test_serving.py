@@ -393,7 +393,7 @@ def test_instances_that_are_no_list_are_refused(with_kserve, given):
     import kserve_server
     from kserve.errors import InvalidInput
 
-    with pytest.raises(InvalidInput, match="is a list"):
+    with pytest.raises(InvalidInput, match="must be a list"):
         kserve_server.named_inputs({"instances": given}, {"x": tf.TensorSpec([None])})
 
 

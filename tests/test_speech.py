@@ -238,7 +238,7 @@ def test_what_is_no_recording_is_named(tmp_path):
         ("silent", "is silent"),
         ("constant", "is silent"),
         ("hour", "cut it into pieces"),
-        ("large", "divide those that were of 16 bits"),
+        ("large", "numbers of 16 bits, divide by 32768"),
     ):
         with pytest.raises(SystemExit, match=rf"{name}.wav.*{says}"):
             recordings.read(tmp_path / f"{name}.wav", 8000)
@@ -251,7 +251,7 @@ def test_strings_are_cut_where_their_words_are():
         assert [symbols.names[k] for k in symbols.numbers(text)] == names
 
 
-def test_a_folder_has_a_word_in_each_folder(tmp_path):
+def test_a_folder_has_a_word_in_each_folder(tmp_path, capsys):
     args = speech.arguments(["--data", str(tmp_path), "--output", str(tmp_path / "run")])
     with pytest.raises(SystemExit, match=r"WORD/FILE\.wav"):
         recordings.load(args, 8000)
@@ -275,10 +275,18 @@ def test_a_folder_has_a_word_in_each_folder(tmp_path):
     data = recordings.load(args, 8000)
     assert [r.name for r in data["test"]] == ["no/ann 1.wav", "yes/00_nohash_0.wav"]
     assert {part: len(x) for part, x in data.items()} == {"train": 36, "validation": 3, "test": 2}
-    for line in ("yes/00_nohash_0.WAV", "yes/00", "00_nohash_0.wav"):
-        lists.write_text(f"yes/00_nohash_0.wav\n{line}\n")
-        with pytest.raises(SystemExit, match=f"has the name '{line}'"):
+    assert "1 of 3 lines name no recording that is here, as 'maybe/00" in capsys.readouterr().out
+    for content in (b"yes/00_nohash_0.WAV", b"yes/00", b"data/yes/00_nohash_0.wav", b""):
+        lists.write_bytes(content)
+        with pytest.raises(SystemExit, match="names no recording that is here: each line must be"):
             recordings.load(args, 8000)
+    lists.write_bytes("yes/00_nohash_0.wav".encode("utf-16"))
+    with pytest.raises(SystemExit, match="not in UTF-8"):
+        recordings.load(args, 8000)
+    for part in ("testing", "validation"):
+        (tmp_path / f"{part}_list.txt").write_text("yes/00_nohash_0.wav")
+    with pytest.raises(SystemExit, match=r"is in testing_list\.txt and validation_list\.txt"):
+        recordings.load(args, 8000)
     lists.write_text("yes/00_nohash_0.wav")
     lists.rename(tmp_path / "validation_list.txt")
     with pytest.raises(SystemExit, match=r"has a validation_list\.txt: add a testing_list\.txt"):

@@ -41,7 +41,7 @@ def test_parts_are_one_recipe_s_and_common_files_are_shared():
     scripts = sorted(RECIPES.glob("*.py"))
     for folder in (RECIPES / "parts").iterdir():
         own = {*folder.glob("*.py")}
-        assert folder.with_name(f"{folder.name}.py").name in [x.name for x in scripts]
+        assert folder.name in [script.stem for script in scripts]
         for path in {*scripts, *RECIPES.rglob("*/*.py")} - own:
             if path.stem != folder.name:
                 assert not imported(path) & own, f"{path} uses what is {folder.name}'s"

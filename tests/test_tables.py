@@ -44,7 +44,7 @@ def test_parquet_of_lists_and_of_nullable_types_is_read_as_text(tmp_path):
     table.astype({"n": "Int64"}).convert_dtypes().to_parquet(tmp_path / "a.parquet")
     found = tables.read(tmp_path / "a.parquet", as_text=True)
     assert found["text"].tolist() == ["a", ""] and found["n"].tolist()[1] == ""
-    assert found["tokens"].str.contains("[abc]").all()
+    assert found["tokens"].tolist() == ["a", "b c"]
 
 
 def test_where_a_comma_is_decimal_a_point_is_none(tmp_path):

@@ -414,6 +414,11 @@ def test_the_tagger_knows_words_by_their_vectors_alone(tmp_path):
     word_vectors.write(path, ["elsewhere"], vectors[:1])
     with pytest.raises(SystemExit, match="none of the"):
         pos_tagging.build(data["train"], tags, "gru", embeddings=str(path))
+    run = tmp_path / "run"
+    given = ["--dataset", "sample", "--embeddings", str(path), "--output", str(run)]
+    with pytest.raises(SystemExit, match="none of the words of the first training texts"):
+        sentiment.main(sentiment.arguments(given))
+    assert not run.exists()
 
 
 # --- Errors ----------------------------------------------------------------------------------

@@ -138,8 +138,12 @@ def beam_search(
             f"`beam_search` got `length_penalty` {length_penalty}, expected a number, 0 or above."
         )
     choices, dtype = logits.shape[-1], logits.dtype
-    batch = tf.shape(logits)[0]
-    length = tf.convert_to_tensor(length, "int32")
+    batch, length = tf.shape(logits)[0], tf.convert_to_tensor(length, "int32")
+    if not (length.shape.rank == 0 or length.shape.is_compatible_with(logits.shape[:1])):
+        raise ValueError(
+            f"`beam_search` got `length` of shape {length.shape}, expected a number, or one for "
+            f"each of {logits.shape[0]} rows."
+        )
     lengths = tf.broadcast_to(length, [batch])
     length = tf.reduce_max(tf.concat([[0], tf.reshape(length, [-1])], 0))
     none = tf.constant(float("-inf"), dtype)

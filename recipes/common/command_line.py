@@ -99,7 +99,7 @@ def parse(
     """
     args = parser.parse_args(argv)
     if args.data and args.dataset not in (None, file_of):
-        parser.error(f"leave out --dataset {args.dataset}, or the files to read instead")
+        parser.error(f"give --dataset {args.dataset}, or files of your own, not both")
     given = vars(args)
     epochs_of, other = given.pop("epochs_of"), given.pop("epochs_of_other")
     args.dataset = args.dataset or ("data" if args.data else next(iter(epochs_of)))

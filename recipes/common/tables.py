@@ -186,5 +186,6 @@ def number(text: str) -> bool:
 
 
 def as_written(value: object) -> str:
-    missing = pd.api.types.is_scalar(value) and pd.isna(value)
-    return "" if missing else str(value)
+    if not pd.api.types.is_scalar(value):
+        return " ".join(map(str, value))  # a list of words, in Parquet
+    return "" if pd.isna(value) else str(value)

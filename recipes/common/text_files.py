@@ -51,7 +51,8 @@ def read(path: Path, encoding: str | None = None) -> str:
         line = text[: text.index("\0")].count("\n") + 1
         raise SystemExit(f"{path}, line {line}, has a zero byte, which no text has: take it out.")
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    return text.replace("\r", " " if "\n" in text else "\n")  # a stray one ends no line
+    stray = text.count("\r") <= text.count("\n")  # such a one ends no line
+    return text.replace("\r", " " if stray else "\n")
 
 
 def texts(text: str) -> list[str]:

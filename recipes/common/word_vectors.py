@@ -100,7 +100,10 @@ def content(path: str | None) -> list[bytes]:
 def refuse_unknown(path: str, words: set[str]) -> None:
     """Ends the program if the file has none of `words`, some of what is to be read."""
     if not read(path, words)[0]:
-        raise SystemExit(f"{path} has none of the words of the training texts.")
+        raise SystemExit(
+            f"{path} has none of the words of the first training texts. Its words must be in lower "
+            "case, and of the same language."
+        )
 
 
 def embedding(vocabulary: list[str], path: str | None, dimension: int):

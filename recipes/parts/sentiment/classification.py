@@ -54,10 +54,10 @@ def baselines(
     def words_of(texts):
         return [text.decode() for text in standardize(texts).numpy()]
 
-    every = -(-len(train[0]) // MOST)
-    known, labels = words_of(train[0][::every]), train[1][::every]
-    if every > 1:
-        print(f"They learn from {len(known):,} of the {len(train[0]):,} texts.")
+    chosen = some_of(train[1])
+    known, labels = words_of([train[0][i] for i in chosen]), [train[1][i] for i in chosen]
+    if len(chosen) < len(train[0]):
+        print(f"They learn from {len(chosen):,} of the {len(train[0]):,} texts.")
     for model in models.values():
         model.fit(known, labels)
     found = {}
@@ -65,6 +65,12 @@ def baselines(
         asked = words_of(texts)
         found[test] = {n: score(labels, model.predict(asked)) for n, model in models.items()}
     return found
+
+
+def some_of(labels: list[int]) -> np.ndarray:
+    """The places of at most `MOST`, of each class as large a part, in their order."""
+    by_class = np.argsort(labels, kind="stable")
+    return np.sort(by_class[np.linspace(0, len(labels) - 1, min(MOST, len(labels))).astype(int)])
 
 
 def show(title: str, scores: dict[str, dict[str, float]]) -> None:

@@ -150,14 +150,14 @@ def read(path: Path, rate: int) -> np.ndarray:
         raise SystemExit(f"{path} can't be read as a sound: {error}") from None
     if len(samples) < SHORTEST * found:
         raise SystemExit(f"{path} is shorter than {SHORTEST} seconds: take it out.")
-    if np.abs(samples).max() > 2:
-        raise SystemExit(
-            f"{path} has samples up to {np.abs(samples).max():g}, and they must be from -1 to 1: "
-            "divide those that were of 16 bits by 32768."
-        )
     samples = samples.mean(axis=1)
     if not np.isfinite(samples).all() or np.ptp(samples) == 0:
         raise SystemExit(f"{path} is silent, or not of finite numbers: take it out.")
+    if np.abs(samples).max() > 2:
+        raise SystemExit(
+            f"{path} has samples up to {np.abs(samples).max():g}, and they must be from -1 to 1: "
+            "lower its level (if they are numbers of 16 bits, divide by 32768)."
+        )
     return resampled(samples, found, rate).clip(-1, 1)
 
 
@@ -236,32 +236,45 @@ def shared(found: list[Recording], group: Callable, seed: int | None) -> Parts:
 
 def listed(found: list[Recording], folder: Path, seed: int) -> Parts | None:
     """As the folder's testing_list.txt says, and its validation_list.txt, or else a tenth of the
-    rest, drawn, validates. None, if there are no lists. A line is WORD/FILE.
+    rest, drawn, validates. A line is WORD/FILE; how many name no recording here is said. None, if
+    there are no lists.
 
     Raises:
-        SystemExit: If a line names no recording, of a word that is here; or if there is only the
-            second list.
+        SystemExit: If a list names no recording, or one that is in the other; or if there is only
+            the second list.
     """
-    part = {}
-    for which, name in (("test", "testing_list.txt"), ("validation", "validation_list.txt")):
-        if (folder / name).is_file():
-            lines = (folder / name).read_text(encoding="utf-8-sig").splitlines()
-            lines = [line.strip().replace("\\", "/").removeprefix("./") for line in lines]
-            part |= dict.fromkeys(filter(None, lines), which)
+    part, known = {}, {recording.name for recording in found}
+    for which, path in (
+        ("test", folder / "testing_list.txt"),
+        ("validation", folder / "validation_list.txt"),
+    ):
+        if not path.is_file():
+            continue
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            raise SystemExit(f"{path} is not in UTF-8: save it so.") from None
+        lines = {line.strip().replace("\\", "/").removeprefix("./") for line in lines} - {""}
+        strange = sorted(lines - known)
+        if len(strange) == len(lines):
+            raise SystemExit(
+                f"{path} names no recording that is here: each line must be as {min(known)!r}."
+            )
+        if strange:
+            print(
+                f"{path}: {len(strange):,} of {len(lines):,} lines name no recording that is here, "
+                f"as {strange[0]!r}."
+            )
+        both = sorted(lines & part.keys())
+        if both:
+            raise SystemExit(f"{both[0]!r} is in testing_list.txt and validation_list.txt.")
+        part |= dict.fromkeys(lines & known, which)
     if not part:
         return None
-    words, known = ({getattr(r, of) for r in found} for of in ("text", "name"))
-    # Lists may be of more words than there are folders.
-    strange = [x for x in part if x not in known and ("/" not in x or x.split("/")[0] in words)]
-    if strange:
-        raise SystemExit(
-            f"--data: no recording in {folder} has the name {strange[0]!r}, which is in its lists; "
-            f"lines like it: {len(strange)}. Write WORD/FILE as it is there, or take them out."
-        )
     names = [part.get(recording.name, "train") for recording in found]
-    if "test" not in part.values():
-        raise SystemExit(f"--data: {folder} has a validation_list.txt: add a testing_list.txt.")
-    if "validation" not in part.values():
+    if "test" not in names:
+        raise SystemExit(f"{folder} has a validation_list.txt: add a testing_list.txt.")
+    if "validation" not in names:
         rest = [i for i, name in enumerate(names) if name == "train"]
         for i in np.random.default_rng(seed).permutation(rest)[: max(1, len(rest) // 10)]:
             names[i] = "validation"

@@ -26,8 +26,8 @@ def from_files(args: argparse.Namespace) -> dict[str, Pairs]:
     files = {"train": args.data, "validation": args.validation_data, "test": args.test_data}
     parts = {name: read(paths, args.encoding) for name, paths in files.items() if paths}
     places = {}  # of each sentence's translations
-    for i, (sentence, _) in enumerate(parts["train"]):
-        places.setdefault(" ".join(sentence.split()), []).append(i)
+    for i, sentence in enumerate(sentences(parts["train"])):
+        places.setdefault(sentence, []).append(i)
     places = [*places.values()]
     if len(places) < LEAST:
         raise SystemExit(
@@ -41,9 +41,12 @@ def from_files(args: argparse.Namespace) -> dict[str, Pairs]:
             drawn, order = order[:count], order[count:]
             parts[name] = [parts["train"][i] for k in drawn for i in places[k]]
     parts["train"] = [parts["train"][i] for i in sorted(i for k in order for i in places[k])]
-    sentences = ([sentence for sentence, _ in parts[name]] for name in ("train", "test"))
-    check_data.say_repeated(*sentences, "sentences")
+    check_data.say_repeated(sentences(parts["train"]), sentences(parts["test"]), "sentences")
     return parts
+
+
+def sentences(pairs: Pairs) -> list[str]:
+    return [" ".join(sentence.split()) for sentence, _ in pairs]
 
 
 def read(paths: list[Path], encoding: str | None = None) -> Pairs:

@@ -22,7 +22,9 @@ def score(written: list[str], true: list[str]) -> dict:
         "bleu": bleu.corpus_score(written, [true]).score,
         "lower_cased_bleu": lower.corpus_score(written, [true]).score,
         "chrf": chrf.corpus_score(written, [true]).score,
-        "exact": float(np.mean([a == b for a, b in zip(written, subwords.spaced(true))])),
+        "exact": float(
+            np.mean([a == b for a, b in zip(subwords.spaced(written), subwords.spaced(true))])
+        ),
         "sentences": len(true),
     }
     return found | {
@@ -48,7 +50,7 @@ def nearest(train: list[tuple[str, str]], sources: list[str]) -> list[str]:
     known = [source for source, _ in train]
     pattern = r"\w+" if any(re.search(r"\w", source) for source in known) else r"\S+"
     words = TfidfVectorizer(token_pattern=pattern)
-    known, best = words.fit_transform(known).T, []
+    known, best = words.fit_transform(known).T.tocsr(), []
     for k in range(0, len(sources), 16):  # almost all have a word in common with almost all
         shared = words.transform(sources[k : k + 16]) @ known
         best.extend(np.asarray(shared.argmax(axis=1)).ravel())
