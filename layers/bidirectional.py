@@ -49,7 +49,36 @@ class Bidirectional(keras.layers.Bidirectional):
                 sequences, initial_state=initial_state, mask=mask, training=training
             )
 
+    def build(self, sequences_shape, initial_state_shape=None):
+        super().build(sequences_shape, initial_state_shape)
+        widths = [shape[-1] for shape, *_ in self._shapes(sequences_shape)]
+        if self.merge_mode not in ("concat", None) and widths[0] != widths[1]:
+            raise ValueError(
+                f"`{self.name}` can't merge outputs of {widths[0]} and {widths[1]} units by "
+                f"{self.merge_mode!r}: `merge_mode` 'concat', or None, takes any."
+            )
+
+    def compute_output_shape(self, sequences_shape, initial_state_shape=None):
+        (ahead, *states), (back, *others) = self._shapes(sequences_shape)
+        if self.merge_mode == "concat":
+            outputs = [(*ahead[:-1], ahead[-1] + back[-1])]
+        else:
+            outputs = [ahead, back] if self.merge_mode is None else [ahead]
+        found = *outputs, *states, *others
+        return found if len(found) > 1 else found[0]
+
+    def _shapes(self, sequences_shape):
+        """Those of what each layer returns."""
+        for layer in (self.forward_layer, self.backward_layer):
+            shape = layer.compute_output_shape(sequences_shape)
+            yield [*map(tuple, shape)] if self.return_state else [tuple(shape)]
+
     def _check_states(self, initial_state):
+        if len(self.forward_layer.state_size) != len(self.backward_layer.state_size):
+            raise ValueError(
+                f"`{self.name}` can't be given an `initial_state`: its layers have different "
+                "numbers of states. Call each by itself."
+            )
         expected = len(self.forward_layer.state_size) + len(self.backward_layer.state_size)
         given = len(initial_state) if isinstance(initial_state, (list, tuple)) else 1
         if given != expected:

@@ -417,3 +417,14 @@ def test_shapes(call, said):
 def test_a_step_left_out_is_known_in_every_float_type():
     numbers = np.array([crf.FORBIDDEN, crf.NO_PATH])
     assert (tf.cast(tf.cast(numbers, "bfloat16"), "float64") == numbers).numpy().all()
+
+
+@pytest.mark.parametrize("half", ["float16", "bfloat16"])
+def test_half_of_a_float_is_summed_in_a_whole_one(half):
+    potentials = tf.random.stateless_normal((2, 70, 3, 3), [0, 1])
+    labels = tf.zeros((2, 70), tf.int32)
+    rounded = tf.cast(potentials, half)
+    expected = layers.crf_loss(labels, tf.cast(rounded, "float32"))
+    np.testing.assert_array_equal(layers.crf_loss(labels, rounded), expected)
+    with pytest.raises(ValueError, match=f"`y_true` in {half}"):
+        layers.crf_loss(tf.cast(labels, half), rounded)

@@ -153,6 +153,17 @@ def test_weights_in_8_bits(quantize, larger, tmp_path):
     np.testing.assert_array_equal(runner(x=examples[:1])["y"], found[:1])  # it starts anew
 
 
+def test_examples_are_told_apart_by_the_inputs_names(tmp_path):
+    b, a = keras.Input((5, FEATURES), name="b"), keras.Input((5, FEATURES), name="a")
+    model = keras.Model([b, a], {"twice": a * 2.0, "read": layers.LSTM(4)(b)})
+    random = np.random.default_rng(0)
+    examples = {"a": random.normal(0, 50, (40, 5, FEATURES)), "b": random.random((40, 5, FEATURES))}
+    examples = {name: x.astype("float32") for name, x in examples.items()}
+    runner, _ = exported(model, tmp_path / "m", quantize="int8", examples=examples)
+    found = runner(**{name: x[:1] for name, x in examples.items()})["twice"]
+    np.testing.assert_allclose(found, 2 * examples["a"][:1], atol=4)  # of 400
+
+
 @pytest.mark.parametrize("kind", ["GRU", "LSTM"])
 def test_a_fixed_length_in_8_bits(kind, tmp_path):
     """The converter, left with a loop of known length, takes the whole process down."""

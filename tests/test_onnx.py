@@ -17,6 +17,7 @@ from drawn_models import FEATURES, Drawn, drawn_inputs, perturbed
 import layers
 from layers.cells.gru import GRUCell
 from layers.cells.lstm import LSTMCell
+from layers.exchange import model_files
 from layers.exchange.to_onnx import fixes, nodes
 
 COUNT = int(os.environ.get("ONNX_MODELS", 8))
@@ -249,6 +250,43 @@ def test_an_output_with_another_first_axis_and_a_single_number(tmp_path):
     model = perturbed(keras.Model(x, [keras.ops.transpose(y, (1, 0, 2)), keras.ops.sum(y)]))
     session, _ = exported(model, tmp_path / "model.onnx")
     assert_same(session, model, drawn_inputs(model, 2, 5))
+
+
+def test_whole_numbers_are_divided_as_in_tensorflow(tmp_path):
+    minutes, x = keras.Input((None,), dtype="int32", name="minutes"), keras.Input((None,), name="x")
+    both = {"of": minutes // 7, "rest": minutes % 7, "div": x // 0.7, "mod": x % 0.7}
+    model = keras.Model([minutes, x], {**both, "less": minutes // -7, "more": minutes % -7})
+    session, _ = exported(model, tmp_path / "model.onnx")
+    given = {"minutes": np.arange(-30, 30, dtype="int32")[None], "x": np.linspace(-3, 3, 60)[None]}
+    given["x"] = given["x"].astype("float32")
+    names = [y.name for y in session.get_outputs()]
+    found, expected = dict(zip(names, session.run(None, given))), model([*given.values()])
+    for name, y in expected.items():
+        np.testing.assert_allclose(found[name], y, atol=1e-6)
+
+
+def test_a_model_that_takes_only_some_lengths_is_compared_at_one_of_them(tmp_path, monkeypatch):
+    x = keras.Input((None, 3))
+    pairs = keras.Model(x, layers.LSTM(4)(keras.layers.Reshape((-1, 6))(x)))
+    fives = keras.Model(x, read(keras.layers.Reshape((-1, 15))(x)))
+    for model in (pairs, fives):
+        layers.export_onnx(perturbed(model), tmp_path / "model.onnx")
+    wrong = nodes.KINDS[LSTMCell]._replace(gates=(0, 1, 2, 3))
+    monkeypatch.setitem(nodes.KINDS, LSTMCell, wrong)
+    for model in (pairs, fives):
+        with pytest.raises(ValueError, match="off by"):
+            layers.export_onnx(model, tmp_path / "model.onnx")
+    many = keras.Model(x, layers.LSTM(4)(keras.layers.Reshape((-1, 3 * 97))(x)))
+    with pytest.raises(ValueError, match="nothing can be compared: give its inputs the length"):
+        layers.export_onnx(many, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("kind", ["int32", "bool", "float32"])
+def test_what_differs_is_found_in_small_and_in_whole_numbers(kind):
+    y = np.array([[1, 0, 1]]).astype(kind) if kind != "float32" else np.float32([[1e-5, 4e-5]])
+    model_files.compare("y", y.copy(), y)
+    with pytest.raises(ValueError, match=r"`y` (differs in 1 of 3|is off by)"):
+        model_files.compare("y", np.where(np.arange(y.size) == 1, y == 0, y).astype(kind), y)
 
 
 def test_a_file_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):

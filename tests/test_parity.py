@@ -305,6 +305,20 @@ def test_bidirectional_with_an_explicit_backward_layer(go_backwards):
         assert_same(*tie(make(layers), make(keras.layers)), mask=mask)
 
 
+def test_bidirectional_of_different_widths_and_states():
+    x = keras.Input((None, FEATURES))
+    back = layers.LSTM(6, go_backwards=True, return_sequences=True)
+    both = layers.Bidirectional(layers.GRU(4, return_sequences=True), backward_layer=back)
+    assert both(x).shape == both.compute_output_shape(x.shape) == (None, None, 10)
+    assert both(np.ones((2, 3, FEATURES), "float32")).shape == (2, 3, 10)
+    with pytest.raises(ValueError, match="different numbers of states"):
+        both(np.ones((2, 3, FEATURES)), initial_state=[np.ones((2, n)) for n in (4, 6, 6)])
+    for mode in ("sum", "mul", "ave"):
+        back = layers.LSTM(1, go_backwards=True)
+        with pytest.raises(ValueError, match="outputs of 4 and 1 units by"):
+            layers.Bidirectional(layers.GRU(4), merge_mode=mode, backward_layer=back)(x)
+
+
 def test_bidirectional_takes_layers_of_either_kind():
     for wrapper in (layers, keras.layers):
         for m in (layers, keras.layers):

@@ -158,6 +158,28 @@ def test_a_model_of_fixed_length_a_mask_among_its_inputs_and_a_float16_state():
     np.testing.assert_allclose(np.concatenate(found, axis=1), model([values, mask]), atol=2e-3)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_mask_that_keras_hands_on_counts(dtype):
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    x = keras.layers.Embedding(9, 4, mask_zero=True)(tokens)
+    read = layers.LSTM(5, return_sequences=True, name="read", dtype=dtype)
+    model = keras.Model(tokens, {"a": read(x, training=False), "twice": (y := read.output)})
+    assert model.output["a"] is y
+    numbers = tf.constant([[3, 0, 2, 0, 0, 1], [0, 0, 4, 5, 0, 6]])
+    expected = model(numbers)["a"]
+    for mask in (None, "real"):
+        streaming = layers.streaming_model(model, mask)
+        states = {f"read_state_{k}": tf.zeros((2, 5), dtype) for k in range(2)}
+        found = []
+        for cut in (slice(0, 2), slice(2, 3), slice(3, 5), slice(5, 6)):
+            real = {} if mask is None else {mask: tf.ones((2, cut.stop - cut.start), "bool")}
+            answer = streaming({"tokens": numbers[:, cut], **real, **states})
+            states = {name: answer[name] for name in states}
+            np.testing.assert_array_equal(answer["a"], answer["twice"])
+            found.append(answer["a"])
+        np.testing.assert_allclose(np.concatenate(found, axis=1), expected, atol=1e-6)
+
+
 def test_a_decoder_of_what_was_read_so_far_starts_anew():
     x = keras.Input((None, FEATURES), name="x")
     code = layers.GRU(4, name="encoder")(x)
@@ -198,6 +220,12 @@ class Odd(keras.layers.Layer):
         return x[:, ::2]
 
 
+class Residual(layers.LSTM):
+    def call(self, sequences, initial_state=None, mask=None, constants=None, training=None):
+        return sequences + super().call(sequences, initial_state, mask, training=training)
+
+
+ONE = keras.Input((FEATURES,), name="one")
 CANNOT = {
     "both directions": (lambda x: layers.Bidirectional(gru(), name="both")(x), "both.*last step"),
     "backwards": (lambda x: gru(go_backwards=True)(x), "read.*go_backwards"),
@@ -218,7 +246,34 @@ CANNOT = {
         lambda x: gru()(x) + ops.expand_dims(layers.GRU(4)(x), 1),
         "add.*only the last",
     ),
-    "places numbered": (lambda x: gru()(x + np.ones((8, FEATURES))), "add.*constant"),
+    "places numbered": (lambda x: gru()(x + np.ones((8, FEATURES))), "add.*does not stream"),
+    "places of one number": (
+        lambda x: gru()(ops.expand_dims(ops.mean(x, -1) * np.arange(8.0), -1)),
+        "multiply.*does not stream",
+    ),
+    "places of another input": (
+        lambda x: gru()(keras.layers.Add(name="add")([x, keras.layers.RepeatVector(8)(ONE)])),
+        "add.*does not stream",
+    ),
+    "a batch beside time": (lambda x: gru()(x + ONE), "add.*does not stream"),
+    "softmax over time": (
+        lambda x: gru()(
+            ops.expand_dims(keras.layers.Activation("softmax", name="act")(ops.mean(x, -1)), -1)
+        ),
+        "act.*softmax, is over time",
+    ),
+    "own activation": (
+        lambda x: gru()(keras.layers.Dense(2, lambda z: z - ops.mean(z, 1), name="d")(x)),
+        "d.*none of Keras's.*TimeDistributed",
+    ),
+    "own call": (lambda x: Residual(FEATURES, return_sequences=True, name="own")(x), "own.*`call`"),
+    "in training": (lambda x: gru()(x, training=True), "read.*training=True"),
+    "normalized in training": (
+        lambda x: keras.layers.BatchNormalization(name="norm")(gru()(x), training=True),
+        "norm.*training=True",
+    ),
+    "named as its input": (lambda x: {"x": gru()(x)}, "names of their own"),
+    "named as its state": (lambda x: {"read_state_0": gru()(x)}, "names of their own"),
     "Keras's": (lambda x: keras.layers.LSTM(4, name="theirs")(x), "theirs.*layers.LSTM"),
     "started from": (lambda x: gru()(x, initial_state=layers.GRU(4)(x)), "initial_state"),
     "twice": (lambda x: (layer := gru())(keras.layers.Dense(FEATURES)(layer(x))), "read.*twice"),
@@ -234,7 +289,9 @@ def test_what_cannot_stream_is_named(what):
     build, message = CANNOT[what]
     x = keras.Input((8, FEATURES), name="x")
     with pytest.raises(ValueError, match=message):
-        layers.streaming_model(keras.Model(x, build(x)))
+        y = build(x)
+        inputs = [x, ONE] if "other" in what or "batch" in what else x
+        layers.streaming_model(keras.Model(inputs, y))
 
 
 def test_what_has_no_graph_or_keeps_its_states_cannot_stream():

@@ -44,6 +44,14 @@ STEPWISE_ON_LAST_AXIS = {
 }
 
 
+# Activations treat each number by itself, but for these.
+OVER_THE_LAST_AXIS = {
+    *(keras.activations.softmax, keras.activations.log_softmax),
+    *(keras.activations.sparsemax, keras.activations.glu),
+}
+ACTIVATIONS = {x for x in vars(keras.activations).values() if inspect.isfunction(x)}
+
+
 def streaming_model(model: keras.Model, mask: str | None = None) -> keras.Model:
     """`model`, with the states of its recurrent layers as inputs and outputs.
 
@@ -92,6 +100,8 @@ def streaming_model(model: keras.Model, mask: str | None = None) -> keras.Model:
             if given & so_far:
                 so_far.update(map(id, keras.tree.flatten(outputs)))
             return outputs
+        if kwargs.get("training"):
+            raise _refusal(layer, "it is called with `training=True`")
         if isinstance(layer, RNN):
             if layer.name in new_states:
                 raise _refusal(layer, "it is called twice, and has one set of states")
@@ -109,7 +119,7 @@ def streaming_model(model: keras.Model, mask: str | None = None) -> keras.Model:
             raise _refusal(layer, "it joins single steps with what only the last step decides")
         if type(layer) is k.TimeDistributed:  # which counts rows in place of steps
             layer = TimeDistributed(layer.layer, dtype=layer.dtype_policy, name=layer.name)
-        _check_stepwise(layer, (args, kwargs))
+        _check_stepwise(layer, (args, kwargs), each_step)
         outputs = layer(*args, **kwargs)
         each_step.update(map(id, keras.tree.flatten(outputs)))
         return outputs
@@ -131,7 +141,8 @@ def streaming_model(model: keras.Model, mask: str | None = None) -> keras.Model:
         )
     used = {x.name: x for name in new_states for x in states[name]}
     news = {x.name: new for name in new_states for x, new in zip(states[name], new_states[name])}
-    outputs = dict(zip(_output_names(model, with_states), connected.outputs))
+    taken = {*inputs, *asked, *used}
+    outputs = dict(zip(_output_names(model, with_states, taken), connected.outputs))
     return keras.Model({**inputs, **asked, **used}, {**outputs, **news}, name=model.name)
 
 
@@ -218,7 +229,11 @@ def _state_inputs(layer):
 
 def _go_on(layer, arguments, states, real):
     """(what `layer` returns, its last states), if it starts from `states`."""
+    if (type(layer).call, type(layer)._run) != (RNN.call, RNN._run):
+        raise _refusal(layer, "it has a `call` of its own")
     sequences, mask = arguments["sequences"], arguments.get("mask")
+    if mask is None:
+        mask = getattr(sequences, "_keras_mask", None)  # as Keras hands it on
     for wrong, why in (
         (layer.go_backwards, "it starts at the last step (`go_backwards`)"),
         (layer.stateful, "it keeps its states itself (`stateful`)"),
@@ -273,15 +288,30 @@ def _stacked(layer):
     return isinstance(layer.cell, k.StackedRNNCells)
 
 
-def _check_stepwise(layer, args):
+def _check_stepwise(layer, given, each_step):
     kind = type(layer) if isinstance(layer, keras.Layer) else type(layer).__name__
-    constants = [x for x in keras.tree.flatten(args) if not keras.utils.is_keras_tensor(x)]
-    if any(len(getattr(x, "shape", ())) > 1 for x in constants):
-        raise _refusal(layer, "it has a constant of its own for each step")
+    rank = max(len(x.shape) for x in keras.tree.flatten(given) if id(x) in each_step)
+    beside = [np.shape(x) for x in keras.tree.flatten(given) if id(x) not in each_step]
+    for shape in beside:
+        if isinstance(kind, type):  # to Keras's layers (batch, features) is the same for each step
+            along = shape[1:2] if len(shape) == rank else ()
+        else:  # operations count the axes from the last one
+            along = shape[-rank:][1:2] if len(shape) >= rank else shape[: len(shape) == rank - 1]
+        if along and along[0] != 1:
+            raise _refusal(layer, "it joins each step with one of its own that does not stream")
+    activation = getattr(layer, "activation", None)
+    if activation is not None:
+        if activation not in ACTIVATIONS:
+            raise _refusal(
+                layer,
+                "its `activation` is none of Keras's, so it is not known to treat each step by "
+                "itself. If it does, put the layer into a `layers.TimeDistributed`",
+            )
+        if activation in OVER_THE_LAST_AXIS and rank < 3:
+            raise _refusal(layer, f"its `activation`, {activation.__name__}, is over time")
     if kind in STEPWISE and getattr(layer, "axis", -1) == -1:
         return
     if kind in STEPWISE_ON_LAST_AXIS:
-        rank = len(keras.tree.flatten(args)[0].shape)
         axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
         if rank > 2 and all(axis in (-1, rank - 1) for axis in axes):
             return
@@ -300,14 +330,16 @@ def _refusal(layer, why):
     return ValueError(f"`{layer.name}` ({type(layer).__name__}) can't stream: {why}.")
 
 
-def _output_names(model, with_states):
+def _output_names(model, with_states, taken):
     if not isinstance(model, keras.Sequential) and isinstance(model.output, dict):
-        name = {id(x): name for name, x in model.output.items()}
-        return [name[id(x)] for x in model.outputs]
-    names = with_states.output_names
-    if len(set(names)) < len(names):
+        paths = [path for path, _ in keras.tree.flatten_with_path(model.output)]
+        names = ["_".join(map(str, path)) for path in paths]
+    else:
+        names = with_states.output_names
+    if len({*names} | taken) < len(names) + len(taken):
         raise ValueError(
-            f"`{model.name}` can't stream: its outputs have the names {names}. "
-            "Give them names of their own: `keras.Model(inputs, {name: output, …})`."
+            f"`{model.name}` can't stream: its outputs have the names {names}, its inputs and "
+            f"states {sorted(taken)}. Give outputs names of their own: "
+            "`keras.Model(inputs, {name: output, …})`."
         )
     return names

@@ -180,7 +180,14 @@ def crf_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         ValueError: If a shape is wrong.
     """
     potentials = _checked("crf_loss", y_pred)
-    labels = tf.cast(tf.convert_to_tensor(y_true), "int32")
+    labels = tf.convert_to_tensor(y_true)
+    if labels.dtype.is_floating and labels.dtype.size < 4:
+        raise ValueError(
+            f"`crf_loss` got `y_true` in {labels.dtype.name}, which does not hold all whole "
+            "numbers. Keras casts it to `keras.config.floatx()`: leave that at float32, and set a "
+            "`keras.config.set_dtype_policy`."
+        )
+    labels = tf.cast(labels, "int32")
     if not labels.shape.is_compatible_with(potentials.shape[:2]):
         raise ValueError(
             f"`crf_loss` got `y_true` of shape {labels.shape}, expected (batch, time) = "
@@ -328,7 +335,8 @@ def _checked(name, potentials):
             f"`{name}` got a tensor of shape {shape}, expected (batch, time, tags, tags), the "
             "log-potentials that `layers.CRF` returns. Put `layers.CRF()` behind the emissions."
         )
-    return potentials
+    # Half of a float holds no sum over a sequence.
+    return tf.cast(potentials, "float32") if potentials.dtype.size < 4 else potentials
 
 
 def _booleans(name, value, rank):

@@ -16,6 +16,7 @@ beginning can come to a better score than the hypotheses at hand: log P only fal
 log P / lp(n) rises at most to log P / lp(length).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -87,7 +88,17 @@ def sample(
 
     Returns:
         `Written`. Its log-probabilities are those of the model, whatever was left to draw from.
+
+    Raises:
+        ValueError: If the logits, or a number, are none.
     """
+    for name, value, most in (
+        ("temperature", temperature, math.inf),
+        ("top_k", top_k, math.inf),
+        ("top_p", top_p, 1),
+    ):
+        if isinstance(value, (int, float)) and not 0 <= value <= most:
+            raise ValueError(f"`sample` got `{name}` {value}, expected a number from 0 to {most}.")
 
     def draw(logits, t):
         how = tf.cast(temperature, logits.dtype), top_k, tf.cast(top_p, logits.dtype)

@@ -77,6 +77,9 @@ def export_litert(
                 "least as many, some hundred are better."
             )
 
+    if isinstance(examples, dict) and not isinstance(model.input, dict):
+        examples = [examples[x.name] for x in model.inputs]  # as Keras reads such a dict
+
     def convert(model):
         return _as_litert(model, batch_size)
 
@@ -142,13 +145,18 @@ def _as_litert(model, batch_size, quantize=None, examples=None):
     if not quantize:
         # The second time at the same length, nothing of the first may be left.
         model_files.check_numbers(model, run, batch_size, lengths=(11, 4, 4))
-    if quantize == "int8":
+    else:
+        if examples is None:
+            ((given, _), *_) = model_files.taken(model, batch_size, (11, 4))
+        else:
+            given = next(_batches(examples, sizes, inputs))
         try:
-            run(next(_batches(examples, sizes, inputs)))
+            run(given)
         except RuntimeError as error:
+            way_out = " quantize='dynamic' is as small." if quantize == "int8" else ""
             raise model_files.FaultyRuntime(
-                f"`{model.name}` can't be exported to LiteRT with quantize='int8': its interpreter "
-                f"refuses what its converter made ({error}). quantize='dynamic' is as small."
+                f"`{model.name}` can't be exported to LiteRT with quantize={quantize!r}: its "
+                f"interpreter refuses what its converter made ({error}).{way_out}"
             ) from None
     return data
 

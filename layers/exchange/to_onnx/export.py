@@ -72,6 +72,7 @@ def _as_onnx(model):
     model_files.check_operations(graph.as_graph_def())
     handlers = {nodes.STAND_IN: nodes.converted}
     handlers |= dict.fromkeys(("Select", "SelectV2"), fixes.where)
+    handlers |= {"FloorDiv": fixes.floor_div, "FloorMod": fixes.floor_mod}
     with model_files.quiet():
         made, _ = tf2onnx.convert.from_function(
             serve,
@@ -94,7 +95,7 @@ def _as_onnx(model):
     def run(given):
         return session.run(outputs, {n: x for n, x in given.items() if n in asked_for})
 
-    model_files.check_numbers(model, run)
+    model_files.check_numbers(model, run, lengths=(11, 12))
     return data
 
 

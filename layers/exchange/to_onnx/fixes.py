@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+WHOLE = {2, 3, 4, 5, 6, 7, 12, 13}  # types of whole numbers, as ONNX numbers them
+
 
 def where(graph, node, *_) -> None:
     """tf2onnx's handler of `Select` and `SelectV2`.
@@ -18,6 +20,34 @@ def where(graph, node, *_) -> None:
         rows = graph.make_node("Reshape", [node.input[0], column.output[0]])
         graph.replace_input(node, node.input[0], rows.output[0], 0)
     node.type = "Where"
+
+
+def floor_mod(graph, node, *_) -> None:
+    """tf2onnx's handler of `FloorMod`, whose own takes ONNX's `Div` for whole numbers, which rounds
+    towards zero."""
+    if graph.get_dtype(node.input[0]) in WHOLE:
+        node.type = "Mod"  # as in Python
+        return
+    a, b = node.input
+    graph.remove_node(node.name)
+    floor = _made(graph, "Floor", _made(graph, "Div", a, b))
+    graph.make_node("Sub", [a, _made(graph, "Mul", b, floor)], outputs=node.output)
+
+
+def floor_div(graph, node, *_) -> None:
+    """tf2onnx's handler of `FloorDiv`, as `floor_mod`."""
+    a, b = node.input
+    whole = graph.get_dtype(a) in WHOLE
+    graph.remove_node(node.name)
+    if whole:  # a − a mod b is a multiple of b
+        rest = _made(graph, "Sub", a, _made(graph, "Mod", a, b))
+        graph.make_node("Div", [rest, b], outputs=node.output)
+    else:
+        graph.make_node("Floor", [_made(graph, "Div", a, b)], outputs=node.output)
+
+
+def _made(graph, kind, *inputs):
+    return graph.make_node(kind, list(inputs)).output[0]
 
 
 def give_values(graph, values: dict[str, np.ndarray]) -> None:
