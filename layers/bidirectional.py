@@ -51,8 +51,10 @@ class Bidirectional(keras.layers.Bidirectional):
 
     def build(self, sequences_shape, initial_state_shape=None):
         super().build(sequences_shape, initial_state_shape)
+        if self.merge_mode in ("concat", None):
+            return
         widths = [shape[-1] for shape, *_ in self._shapes(sequences_shape)]
-        if self.merge_mode not in ("concat", None) and widths[0] != widths[1]:
+        if widths[0] != widths[1]:
             raise ValueError(
                 f"`{self.name}` can't merge outputs of {widths[0]} and {widths[1]} units by "
                 f"{self.merge_mode!r}: `merge_mode` 'concat', or None, takes any."

@@ -160,6 +160,9 @@ def test_examples_are_told_apart_by_the_inputs_names(tmp_path):
     examples = {"a": random.normal(0, 50, (40, 5, FEATURES)), "b": random.random((40, 5, FEATURES))}
     examples = {name: x.astype("float32") for name, x in examples.items()}
     runner, _ = exported(model, tmp_path / "m", quantize="int8", examples=examples)
+    with pytest.raises(ValueError, match=r"of \['b', 'a'\], got \['a'\]"):
+        wrong = {"a": examples["a"]}
+        layers.export_litert(model, tmp_path / "m", quantize="int8", examples=wrong)
     found = runner(**{name: x[:1] for name, x in examples.items()})["twice"]
     np.testing.assert_allclose(found, 2 * examples["a"][:1], atol=4)  # of 400
 

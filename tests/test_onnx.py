@@ -269,7 +269,8 @@ def test_a_model_that_takes_only_some_lengths_is_compared_at_one_of_them(tmp_pat
     x = keras.Input((None, 3))
     pairs = keras.Model(x, layers.LSTM(4)(keras.layers.Reshape((-1, 6))(x)))
     fives = keras.Model(x, read(keras.layers.Reshape((-1, 15))(x)))
-    for model in (pairs, fives):
+    sound = keras.Model(x, read(keras.layers.Conv1D(3, 400, 160)(x)))
+    for model in (pairs, fives, sound):
         layers.export_onnx(perturbed(model), tmp_path / "model.onnx")
     wrong = nodes.KINDS[LSTMCell]._replace(gates=(0, 1, 2, 3))
     monkeypatch.setitem(nodes.KINDS, LSTMCell, wrong)
@@ -277,8 +278,13 @@ def test_a_model_that_takes_only_some_lengths_is_compared_at_one_of_them(tmp_pat
         with pytest.raises(ValueError, match="off by"):
             layers.export_onnx(model, tmp_path / "model.onnx")
     many = keras.Model(x, layers.LSTM(4)(keras.layers.Reshape((-1, 3 * 97))(x)))
-    with pytest.raises(ValueError, match="nothing can be compared: give its inputs the length"):
+    with pytest.raises(ValueError, match="nothing can be compared; if it is for want of a length"):
         layers.export_onnx(many, tmp_path / "model.onnx")
+
+
+def test_a_large_number_hides_no_other():
+    with pytest.raises(ValueError, match="is off by"):
+        model_files.compare("y", np.float32([[-1e9, 0.5]]), np.float32([[-1e9, 0.1]]))
 
 
 @pytest.mark.parametrize("kind", ["int32", "bool", "float32"])

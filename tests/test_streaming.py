@@ -162,14 +162,16 @@ def test_a_model_of_fixed_length_a_mask_among_its_inputs_and_a_float16_state():
 def test_a_mask_that_keras_hands_on_counts(dtype):
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     x = keras.layers.Embedding(9, 4, mask_zero=True)(tokens)
+    x = layers.GRU(3, return_sequences=True, name="before")(x)
     read = layers.LSTM(5, return_sequences=True, name="read", dtype=dtype)
-    model = keras.Model(tokens, {"a": read(x, training=False), "twice": (y := read.output)})
-    assert model.output["a"] is y
+    y = read(x, training=False)
+    model = keras.Model(tokens, {"a": y, "twice": y})
     numbers = tf.constant([[3, 0, 2, 0, 0, 1], [0, 0, 4, 5, 0, 6]])
     expected = model(numbers)["a"]
     for mask in (None, "real"):
         streaming = layers.streaming_model(model, mask)
         states = {f"read_state_{k}": tf.zeros((2, 5), dtype) for k in range(2)}
+        states["before_state_0"] = tf.zeros((2, 3))
         found = []
         for cut in (slice(0, 2), slice(2, 3), slice(3, 5), slice(5, 6)):
             real = {} if mask is None else {mask: tf.ones((2, cut.stop - cut.start), "bool")}
@@ -256,6 +258,19 @@ CANNOT = {
         "add.*does not stream",
     ),
     "a batch beside time": (lambda x: gru()(x + ONE), "add.*does not stream"),
+    "a rank more": (lambda x: gru()(ops.mean(x + np.ones((2, 1, 1, 1)), 0)), "add.*more axes"),
+    "ranks that differ": (
+        lambda x: gru()(keras.layers.Multiply(name="times")([ops.max(x, -1, True), ops.max(x, -1)])),
+        "times.*more axes",
+    ),
+    "held for each step": (
+        lambda x: gru()(keras.layers.Rescaling(np.arange(8.0)[:, None], name="scaled")(x)),
+        "scaled.*`scale` has a number for each step",
+    ),
+    "dense over time": (
+        lambda x: gru()(ops.expand_dims(keras.layers.Dense(8, name="d")(ops.mean(x, -1)), -1)),
+        "d.*over time",
+    ),
     "softmax over time": (
         lambda x: gru()(
             ops.expand_dims(keras.layers.Activation("softmax", name="act")(ops.mean(x, -1)), -1)
@@ -282,6 +297,24 @@ CANNOT = {
     ),
     "nothing recurrent": (lambda x: keras.layers.Dense(2)(x), "no recurrent layer"),
 }  # fmt: skip
+
+
+def test_what_is_the_same_for_each_step_streams():
+    x = keras.Input((8, FEATURES), name="x")
+    y = (x - ops.ones((FEATURES,))) / tf.constant(2.0) + np.ones((1, 1, FEATURES))
+    y = keras.layers.Dense(FEATURES, tf.nn.relu)(keras.layers.Add()([y, ONE]))
+    y = keras.layers.Dense(FEATURES, ops.tanh)(ops.where(y > 0.5, y, -1.0))
+    y = keras.layers.Dense(FEATURES, keras.layers.LeakyReLU(0.1))(ops.clip(y, -1, 1))
+    model = keras.Model([x, ONE], gru()(y))
+    values = np.random.default_rng(0).normal(size=(2, 8, FEATURES)).astype("float32")
+    values = tf.constant(values)
+    one, state, found = values[:, 0], tf.zeros((2, 4)), []
+    streaming = layers.streaming_model(model)
+    for cut in (slice(0, 1), slice(1, 5), slice(5, 8)):
+        answer = streaming({"x": values[:, cut], "one": one, "read_state_0": state})
+        state = answer["read_state_0"]
+        found.append(answer["read"])
+    np.testing.assert_allclose(np.concatenate(found, axis=1), model([values, one]), atol=1e-5)
 
 
 @pytest.mark.parametrize("what", CANNOT)

@@ -18,7 +18,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-MORE = range(1, 65)  # lengths to try, if a model does not take those that are asked for
+# Lengths to try, if a model does not take those that are asked for.
+MORE = *range(1, 65), 1000, 16_000
 CANNOT = {
     "Random": "it draws random numbers, as if in training",
     "Assign": "it keeps numbers for the next call, as with `stateful` (in a "
@@ -115,12 +116,12 @@ def check_numbers(
 def compare(name: str, x: np.ndarray, y: np.ndarray) -> None:
     """Finds out whether an output `x` of another runtime is `y`, ours."""
     if not keras.backend.is_float_dtype(str(y.dtype)):
-        if not np.array_equal(x, y):
+        if np.count_nonzero(x != y) > y.size // 1000:  # some are made of floats
             raise ValueError(f"`{name}` differs in {np.count_nonzero(x != y)} of {y.size} places")
         return
     near = 1e-4 if y.dtype in ("float32", "float64") else 1e-2
     x, y = np.asarray(x, "float64"), np.asarray(y, "float64")
-    largest = np.abs(y[np.isfinite(y)]).max(initial=0)
+    largest = min(1, np.abs(y[np.isfinite(y)]).max(initial=0))
     if not np.allclose(x, y, near, near * largest + 1e-6, equal_nan=True):
         raise ValueError(f"`{name}` is off by up to {np.nanmax(np.abs(x - y)):.2g}")
 
@@ -132,24 +133,37 @@ def taken(model: keras.Model, batch: int, lengths: tuple[int, ...]) -> list[tupl
     Raises:
         ValueError: If there are none.
     """
-    found = [answer for n in lengths if (answer := _answer(model, batch, n))]
-    found = found or [*itertools.islice(filter(None, (_answer(model, batch, n) for n in MORE)), 1)]
+    failed = []
+
+    def answers(lengths):
+        for length in lengths:
+            try:
+                yield _answer(model, batch, length)
+            except Exception as error:
+                failed.append(error)
+
+    found = [*answers(lengths)]
+    if not found and any(None in x.shape[1:] for x in model.inputs):
+        found = len(lengths) * [*itertools.islice(answers(MORE), 1)]
     if not found:
         raise ValueError(
-            f"it takes no random sequences of up to {MORE[-1]} steps, so that nothing can be "
-            "compared: give its inputs the length that they have"
+            "it takes no random inputs, so that nothing can be compared; if it is for want of a "
+            f"length, give its inputs the one that they have ({failed[-1]})"
         )
     return found
 
 
 def _answer(model, batch, length):
-    for most in (10, 2):  # of whole numbers, which may be those of few words
+    def of(most):
         random = np.random.default_rng(0)
         given = {x.name: _drawn(x, batch, length, random, most) for x in model.inputs}
-        try:
+        with tf.device("CPU:0"):  # where a word's number that is too large is an error
             return given, model(packed(model, [tf.constant(x) for x in given.values()]))
-        except Exception:  # it does not take these
-            continue
+
+    try:
+        return of(10)
+    except Exception:  # there may be fewer words
+        return of(2)
 
 
 def _drawn(x, batch, length, random, most):

@@ -49,7 +49,10 @@ OVER_THE_LAST_AXIS = {
     *(keras.activations.softmax, keras.activations.log_softmax),
     *(keras.activations.sparsemax, keras.activations.glu),
 }
-ACTIVATIONS = {x for x in vars(keras.activations).values() if inspect.isfunction(x)}
+ACTIVATIONS = [x for x in vars(keras.activations).values() if inspect.isfunction(x)]
+ELEMENTWISE = "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus"
+ELEMENTWISE += "softsign", "sigmoid", "tanh"
+ACTIVATIONS += [getattr(place, name) for place in (ops, tf.nn) for name in ELEMENTWISE]
 
 
 def streaming_model(model: keras.Model, mask: str | None = None) -> keras.Model:
@@ -248,6 +251,7 @@ def _go_on(layer, arguments, states, real):
             raise _refusal(layer, why)
     if mask is not None and len(mask.shape) == 3:
         mask = mask[:, :, 0]
+    handed_on = mask
     if real is not None:
         mask = real if mask is None else ops.logical_and(mask, real)
     if mask is not None and not layer.zero_output_for_mask:
@@ -278,6 +282,8 @@ def _go_on(layer, arguments, states, real):
         if layer.return_sequences:
             counts = ops.cumsum(ops.cast(mask, "int32"), axis=1) > 0
             output = ops.where(ops.expand_dims(counts, -1), output, ops.expand_dims(before, 1))
+            if handed_on is not None:
+                output._keras_mask = handed_on
         else:
             output = ops.where(ops.any(mask, axis=1, keepdims=True), output, before)
     last_flat = keras.tree.flatten(last)
@@ -290,27 +296,25 @@ def _stacked(layer):
 
 def _check_stepwise(layer, given, each_step):
     kind = type(layer) if isinstance(layer, keras.Layer) else type(layer).__name__
-    rank = max(len(x.shape) for x in keras.tree.flatten(given) if id(x) in each_step)
-    beside = [np.shape(x) for x in keras.tree.flatten(given) if id(x) not in each_step]
+    args, kwargs = given
+    tensors = keras.tree.flatten((args, {n: x for n, x in kwargs.items() if n != "mask"}))
+    rank, *others = {len(x.shape) for x in tensors if id(x) in each_step} or {0}
+    beside = [tuple(np.shape(x)) for x in tensors if id(x) not in each_step]
+    if others or any(len(shape) > rank for shape in beside):
+        raise _refusal(layer, "it joins what has more axes, so that time is not one of them")
     for shape in beside:
         if isinstance(kind, type):  # to Keras's layers (batch, features) is the same for each step
             along = shape[1:2] if len(shape) == rank else ()
-        else:  # operations count the axes from the last one
-            along = shape[-rank:][1:2] if len(shape) >= rank else shape[: len(shape) == rank - 1]
+        else:
+            along = _along_time(shape, rank)
         if along and along[0] != 1:
             raise _refusal(layer, "it joins each step with one of its own that does not stream")
-    activation = getattr(layer, "activation", None)
-    if activation is not None:
-        if activation not in ACTIVATIONS:
-            raise _refusal(
-                layer,
-                "its `activation` is none of Keras's, so it is not known to treat each step by "
-                "itself. If it does, put the layer into a `layers.TimeDistributed`",
-            )
-        if activation in OVER_THE_LAST_AXIS and rank < 3:
-            raise _refusal(layer, f"its `activation`, {activation.__name__}, is over time")
+    for held in ("scale", "offset", "mask_value", "x_min", "x_max"):
+        along = _along_time(tuple(np.shape(getattr(layer, held, 0))), rank)
+        if along and along[0] != 1:
+            raise _refusal(layer, f"its `{held}` has a number for each step")
     if kind in STEPWISE and getattr(layer, "axis", -1) == -1:
-        return
+        return _check_activation(layer, rank)
     if kind in STEPWISE_ON_LAST_AXIS:
         axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
         if rank > 2 and all(axis in (-1, rank - 1) for axis in axes):
@@ -324,6 +328,27 @@ def _check_stepwise(layer, given, each_step):
         "it is not known to treat each step by itself. If it does, put it into a "
         "`layers.TimeDistributed`",
     )
+
+
+def _along_time(shape, rank):
+    """The size that an operation with `rank` axes, the second of them time, lays along time."""
+    return shape[1:2] if len(shape) == rank else shape[: len(shape) == rank - 1]
+
+
+def _check_activation(layer, rank):
+    activation = getattr(layer, "activation", None)
+    if type(layer) is k.Dense and rank < 3:
+        raise _refusal(layer, "it is over time")
+    if activation is None or type(activation) in STEPWISE:
+        return
+    if any(activation is one for one in OVER_THE_LAST_AXIS) and rank < 3:
+        raise _refusal(layer, f"its `activation`, {activation.__name__}, is over time")
+    if not any(activation is one for one in ACTIVATIONS):
+        raise _refusal(
+            layer,
+            "its `activation` is none of Keras's, so it is not known to treat each step by itself. "
+            "If it does, put the layer into a `layers.TimeDistributed`",
+        )
 
 
 def _refusal(layer, why):

@@ -77,8 +77,12 @@ def export_litert(
                 "least as many, some hundred are better."
             )
 
-    if isinstance(examples, dict) and not isinstance(model.input, dict):
-        examples = [examples[x.name] for x in model.inputs]  # as Keras reads such a dict
+    inputs = getattr(model, "inputs", None)
+    if isinstance(examples, dict) and inputs and not isinstance(model.input, dict):
+        names = [x.name for x in inputs]
+        if set(examples) != set(names):
+            raise ValueError(f"`examples` must be of {names}, got {sorted(examples)}.")
+        examples = [examples[name] for name in names]  # as Keras reads such a dict
 
     def convert(model):
         return _as_litert(model, batch_size)
@@ -147,7 +151,7 @@ def _as_litert(model, batch_size, quantize=None, examples=None):
         model_files.check_numbers(model, run, batch_size, lengths=(11, 4, 4))
     else:
         if examples is None:
-            ((given, _), *_) = model_files.taken(model, batch_size, (11, 4))
+            ((given, _), *_) = model_files.taken(model, batch_size, (11,))
         else:
             given = next(_batches(examples, sizes, inputs))
         try:

@@ -29,21 +29,27 @@ def floor_mod(graph, node, *_) -> None:
         node.type = "Mod"  # as in Python
         return
     a, b = node.input
-    graph.remove_node(node.name)
+    known = _taken_out(graph, node)
     floor = _made(graph, "Floor", _made(graph, "Div", a, b))
-    graph.make_node("Sub", [a, _made(graph, "Mul", b, floor)], outputs=node.output)
+    graph.make_node("Sub", [a, _made(graph, "Mul", b, floor)], **known)
 
 
 def floor_div(graph, node, *_) -> None:
     """tf2onnx's handler of `FloorDiv`, as `floor_mod`."""
     a, b = node.input
-    whole = graph.get_dtype(a) in WHOLE
-    graph.remove_node(node.name)
+    whole, known = graph.get_dtype(a) in WHOLE, _taken_out(graph, node)
     if whole:  # a − a mod b is a multiple of b
         rest = _made(graph, "Sub", a, _made(graph, "Mod", a, b))
-        graph.make_node("Div", [rest, b], outputs=node.output)
+        graph.make_node("Div", [rest, b], **known)
     else:
-        graph.make_node("Floor", [_made(graph, "Div", a, b)], outputs=node.output)
+        graph.make_node("Floor", [_made(graph, "Div", a, b)], **known)
+
+
+def _taken_out(graph, node):
+    """What a node in its place is to have."""
+    known = {"outputs": node.output, "shapes": node.output_shapes, "dtypes": node.output_dtypes}
+    graph.remove_node(node.name)
+    return known
 
 
 def _made(graph, kind, *inputs):
