@@ -182,10 +182,11 @@ def test_a_listener(tmp_path):
         page([paths[0]])
 
 
-def test_a_transcriber(tmp_path):
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_transcriber(tmp_path, bidirectional):
     data = recordings.sample(0, each=1)
     symbols = ctc.Symbols.of_pieces([one.text for one in data], 11)  # a space is one of them
-    model = perturbed(speech.build_for_texts(data, symbols, "gru", 8))
+    model = perturbed(speech.build_for_texts(data, symbols, "gru", 8, bidirectional))
     made = speech_export.numeric_for_texts(model, symbols)
     examples = [np.resize(one.samples, speech.RATE) for one in data[:10]]
     page = written(made, tmp_path, litert=True, examples=examples)

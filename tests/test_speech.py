@@ -777,6 +777,25 @@ def test_beam_search_is_served_with_probabilities(untrained):
     ).all() and 0 < probabilities.min() <= probabilities.max() <= 1
 
 
+def test_read_from_both_ends_padding_does_not_count_and_there_is_no_stream():
+    symbols = ctc.Symbols([*"0123"], "")
+    model = speech.build_for_texts(recordings.sample(0, each=1), symbols, "gru", 8, True)
+    sounds = [np.resize(SOUND, n) for n in (len(SOUND), 2 * len(SOUND))]
+    longest = max(map(len, sounds))
+    padded = np.stack([np.pad(x, (0, longest - len(x)), constant_values=0.5) for x in sounds])
+    found = model({"samples": padded, "lengths": np.array([len(x) for x in sounds])})
+    for row, count, sound in zip(found["logits"], found["counts"], sounds):
+        alone = model({"samples": sound[None], "lengths": np.array([len(sound)])})
+        assert alone["counts"] == count
+        np.testing.assert_allclose(row[:count], alone["logits"][0, :count], atol=1e-5)
+    short = model({"samples": padded[1:], "lengths": np.array([len(sounds[1]) - 2000])})
+    assert np.abs(short["logits"][0, 0] - found["logits"][1, 0]).max() > 1e-4  # what follows counts
+    served = speech_export.text_signatures(model, symbols, SOUND, speech.RATE)
+    assert set(served) == {"serving_default"}
+    with pytest.raises(SystemExit):
+        speech.arguments(["--bidirectional"])
+
+
 def test_a_stream_takes_one_rate(untrained):
     _, served, sounds = untrained
     states = served["initial_state"](tf.constant(2))

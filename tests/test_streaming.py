@@ -260,7 +260,7 @@ CANNOT = {
     "a batch beside time": (lambda x: gru()(x + ONE), "add.*does not stream"),
     "a rank more": (lambda x: gru()(ops.mean(x + np.ones((2, 1, 1, 1)), 0)), "add.*more axes"),
     "ranks that differ": (
-        lambda x: gru()(keras.layers.Multiply(name="times")([ops.max(x, -1, True), ops.max(x, -1)])),
+        lambda x: gru()(keras.layers.Multiply(name="times")([ops.max(x, -1, True), ops.max(x, 2)])),
         "times.*more axes",
     ),
     "held for each step": (

@@ -52,6 +52,7 @@ STARTS = "embeddings", "pretrained"
 LATER = {
     "backwards": False,
     "batch": None,
+    "bidirectional": False,
     "crf": False,
     "made_up_voices": 0,
     "pieces": None,

@@ -74,21 +74,12 @@ def word_signatures(model: keras.Model, words: list[str], example: np.ndarray, r
 def text_signatures(
     model: ctc.Transcriber, symbols: ctc.Symbols, example: np.ndarray, rate: int
 ) -> dict:
-    """Of a model whose layers are "log_mel" and "network", which looks back only.
-
-    The states of a stream, by name:
-
-    heard_samples     float [batch, samples], the end of what was heard, which fills no step yet
-    heard_text        string [batch], what was recognized so far
-    last_symbol       int32 [batch], the number at the last step, which is not said twice
-    read_1_state_0 …  float [batch, units], the recurrent states
+    """Of a model with the layers "log_mel" and "network"; a stream's, too, if that looks back only.
 
     Args:
         example: Samples of a recording, at `rate`, the model's.
     """
-    hear, network = model.get_layer("log_mel"), model.get_layer("network")
-    streaming = layers.streaming_model(network)
-    sizes = state_sizes(streaming)
+    hear = model.get_layer("log_mel")
 
     def recognize(*given):
         samples, lengths = heard(*given, rate)
@@ -101,6 +92,30 @@ def text_signatures(
         numbers, _ = ctc.greedy(found["logits"], found["counts"])
         best = tf.stack([symbols.texts(each) for each in best], axis=1)
         return {"text": symbols.texts(numbers), "texts": best, "probabilities": probabilities}
+
+    found = {"serving_default": (recognize, INPUTS, asked(example, rate))}
+    if looks_back_only(model):
+        found |= stream_signatures(model, symbols, example, rate)
+    return found
+
+
+def looks_back_only(model: ctc.Transcriber) -> bool:
+    return len(model.get_layer("network").inputs) == 1  # else it is told which steps are real
+
+
+def stream_signatures(
+    model: ctc.Transcriber, symbols: ctc.Symbols, example: np.ndarray, rate: int
+) -> dict:
+    """The states of a stream, by name:
+
+    heard_samples     float [batch, samples], the end of what was heard, which fills no step yet
+    heard_text        string [batch], what was recognized so far
+    last_symbol       int32 [batch], the number at the last step, which is not said twice
+    read_1_state_0 …  float [batch, units], the recurrent states
+    """
+    hear, network = model.get_layer("log_mel"), model.get_layer("network")
+    streaming = layers.streaming_model(network)
+    sizes = state_sizes(streaming)
 
     shapes = {"chunk": [None, None], "rate": [], "heard_samples": [None, None]}
     shapes |= {"heard_text": [None], "last_symbol": [None]}
@@ -147,7 +162,6 @@ def text_signatures(
 
     begun = {"chunk": example[None], "rate": rate, **initial_state(tf.constant(1))}
     return {
-        "serving_default": (recognize, INPUTS, asked(example, rate)),
         "stream": (stream, specs, begun),
         "initial_state": (
             initial_state,
@@ -185,7 +199,11 @@ def numeric_for_texts(model: keras.Model, symbols: ctc.Symbols) -> Numeric:
 
     def build():
         energies, features = _standardized(hear)
-        logits = model.get_layer("network")(features)
+        network = model.get_layer("network")
+        if looks_back_only(model):
+            logits = network(features)
+        else:
+            logits = network([features, ops.ones_like(features[:, :, 0], "bool")])
         return {"model": keras.Model(energies, {"logits": logits}, name=model.name)}
 
     def as_model(page):
