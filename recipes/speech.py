@@ -235,13 +235,9 @@ def build_for_texts(
     x = voice_level.relative(features)
     shapes = layers.TimeDistributed(spectral_shapes.of_one_step(x.shape[-1], BANDS), name="shapes")
     x = ops.concatenate([x, shapes(x)], axis=-1)  # the bands themselves are learned from sooner
-    for depth in (1, 2):
-        name = f"read_{depth}"
-        if bidirectional:
-            recurrent = CELLS[cell](units, return_sequences=True)
-            x = layers.Bidirectional(recurrent, name=name)(x, mask=mask)
-        else:  # back only, so that it streams
-            x = CELLS[cell](units, return_sequences=True, name=name)(x)
+    for depth in (1, 2):  # back only, so that it streams; or from both ends
+        read = CELLS[cell](units, return_sequences=True, name=f"read_{depth}")
+        x = layers.Bidirectional(read, name=read.name)(x, mask=mask) if bidirectional else read(x)
         x = keras.layers.Dropout(0.3)(x)
     logits = keras.layers.Dense(len(symbols.names) + 1, name="logits")(x)
     if bidirectional:
