@@ -18,7 +18,8 @@ def read(path: Path) -> tuple[list[float], int]:
         if len(samples) > MOST:
             raise SystemExit(
                 f"{path} has more than {MOST:,} samples, {MOST / rate:.0f} seconds: too many for a "
-                f"request. Cut it, give it {RATE} a second, or use --stream."
+                f"request. Cut it, give it {RATE} a second, or, if the model has a stream, "
+                "use --stream."
             )
         return samples, rate
 

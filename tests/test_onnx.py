@@ -254,10 +254,11 @@ def test_an_output_with_another_first_axis_and_a_single_number(tmp_path):
 
 def test_whole_numbers_are_divided_as_in_tensorflow(tmp_path):
     minutes, x = keras.Input((None,), dtype="int32", name="minutes"), keras.Input((None,), name="x")
-    both = {"of": minutes // 7, "rest": minutes % 7, "div": x // 0.7, "mod": x % 0.7}
+    both = {"where": keras.ops.where(x > 0, x % 0.7, x // 0.7)}
+    both |= {"of": minutes // 7, "rest": minutes % 7, "div": x // 0.7, "mod": x % 0.1}
     model = keras.Model([minutes, x], {**both, "less": minutes // -7, "more": minutes % -7})
     session, _ = exported(model, tmp_path / "model.onnx")
-    given = {"minutes": np.arange(-30, 30, dtype="int32")[None], "x": np.linspace(-3, 3, 60)[None]}
+    given = {"minutes": np.arange(-30, 30, dtype="int32")[None], "x": np.arange(-30, 30)[None] / 10}
     given["x"] = given["x"].astype("float32")
     names = [y.name for y in session.get_outputs()]
     found, expected = dict(zip(names, session.run(None, given))), model([*given.values()])
@@ -285,6 +286,8 @@ def test_a_model_that_takes_only_some_lengths_is_compared_at_one_of_them(tmp_pat
 def test_a_large_number_hides_no_other():
     with pytest.raises(ValueError, match="is off by"):
         model_files.compare("y", np.float32([[-1e9, 0.5]]), np.float32([[-1e9, 0.1]]))
+    y = np.float32([[1e4, 0.1, -5e3]])  # of a size, and as near as such numbers are
+    model_files.compare("y", y + 2e-3, y)
 
 
 @pytest.mark.parametrize("kind", ["int32", "bool", "float32"])

@@ -777,7 +777,7 @@ def test_beam_search_is_served_with_probabilities(untrained):
     ).all() and 0 < probabilities.min() <= probabilities.max() <= 1
 
 
-def test_read_from_both_ends_padding_does_not_count_and_there_is_no_stream():
+def test_read_from_both_ends_padding_does_not_count_and_there_is_no_stream(capsys):
     symbols = ctc.Symbols([*"0123"], "")
     model = speech.build_for_texts(recordings.sample(0, each=1), symbols, "gru", 8, True)
     sounds = [np.resize(SOUND, n) for n in (len(SOUND), 2 * len(SOUND))]
@@ -794,6 +794,7 @@ def test_read_from_both_ends_padding_does_not_count_and_there_is_no_stream():
     assert set(served) == {"serving_default"}
     with pytest.raises(SystemExit):
         speech.arguments(["--bidirectional"])
+    assert "single words are read so anyway" in capsys.readouterr().err
 
 
 def test_a_stream_takes_one_rate(untrained):
@@ -803,8 +804,8 @@ def test_a_stream_takes_one_rate(untrained):
         served["stream"](tf.constant(sounds), tf.constant(16000), *states.values())
 
 
-@pytest.mark.parametrize("strings", [True, False])
-def test_own_recordings_become_a_model_that_streams(strings, tmp_path):
+@pytest.mark.parametrize("strings, both_ends", [(True, False), (False, False), (False, True)])
+def test_own_recordings_become_a_model_that_streams(strings, both_ends, tmp_path):
     """Of a folder of words, two of them in two words, joined; of a table, in pieces of words."""
     random, words = np.random.default_rng(0), ["turn on", "turn off", "stop"]
     rows = []
@@ -816,6 +817,7 @@ def test_own_recordings_become_a_model_that_streams(strings, tmp_path):
     data = tmp_path / "sounds" if strings else table(tmp_path / "sounds", rows)
     args = ["--data", str(data), "--test-speaker", "ben", "--epochs", "1", "--units", "8"]
     args += ["--strings", "--made-up-voices", "2"] if strings else ["--pieces", "14"]
+    args += ["--bidirectional"] if both_ends else []
     args += ["--output", str(tmp_path / "run"), "--saved-models", str(tmp_path / "saved_models")]
     speech.main(speech.arguments(args))
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
@@ -829,6 +831,9 @@ def test_own_recordings_become_a_model_that_streams(strings, tmp_path):
     portable_ops(version)
     whole = {"samples": SOUND[None], "lengths": np.int32([len(SOUND)]), "rate": np.int32(8000)}
     assert answered(version, "serving_default", whole)["texts"].shape == (1, ctc.TOLD)
+    if both_ends:
+        assert set(tf.saved_model.load(str(version)).signatures) == {"serving_default"}
+        return
     states = answered(version, "initial_state", {"batch_size": np.int32(1)})
     for size in (0, 100, len(SOUND)):
         chunk = {"chunk": SOUND[None, :size], "rate": np.int32(8000)}

@@ -48,10 +48,12 @@ STEPWISE_ON_LAST_AXIS = {
 OVER_THE_LAST_AXIS = {
     *(keras.activations.softmax, keras.activations.log_softmax),
     *(keras.activations.sparsemax, keras.activations.glu),
+    *(ops.softmax, ops.log_softmax, tf.nn.softmax, tf.nn.log_softmax),
 }
 ACTIVATIONS = [x for x in vars(keras.activations).values() if inspect.isfunction(x)]
 ELEMENTWISE = "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus"
 ELEMENTWISE += "softsign", "sigmoid", "tanh"
+ACTIVATIONS += OVER_THE_LAST_AXIS
 ACTIVATIONS += [getattr(place, name) for place in (ops, tf.nn) for name in ELEMENTWISE]
 
 
@@ -297,7 +299,9 @@ def _stacked(layer):
 def _check_stepwise(layer, given, each_step):
     kind = type(layer) if isinstance(layer, keras.Layer) else type(layer).__name__
     args, kwargs = given
-    tensors = keras.tree.flatten((args, {n: x for n, x in kwargs.items() if n != "mask"}))
+    if id(kwargs.get("mask")) in each_step:  # of whatever rank
+        kwargs = {name: x for name, x in kwargs.items() if name != "mask"}
+    tensors = keras.tree.flatten((args, kwargs))
     rank, *others = {len(x.shape) for x in tensors if id(x) in each_step} or {0}
     beside = [tuple(np.shape(x)) for x in tensors if id(x) not in each_step]
     if others or any(len(shape) > rank for shape in beside):
@@ -337,7 +341,7 @@ def _along_time(shape, rank):
 
 def _check_activation(layer, rank):
     activation = getattr(layer, "activation", None)
-    if type(layer) is k.Dense and rank < 3:
+    if type(layer) in (k.Dense, k.Masking) and rank < 3:
         raise _refusal(layer, "it is over time")
     if activation is None or type(activation) in STEPWISE:
         return
@@ -346,7 +350,7 @@ def _check_activation(layer, rank):
     if not any(activation is one for one in ACTIVATIONS):
         raise _refusal(
             layer,
-            "its `activation` is none of Keras's, so it is not known to treat each step by itself. "
+            "its `activation` is not one that is known to treat each step by itself. "
             "If it does, put the layer into a `layers.TimeDistributed`",
         )
 

@@ -76,13 +76,14 @@ def export_litert(
                 f"`export_litert` got {rows} rows of `examples` for a batch of {least}: give at "
                 "least as many, some hundred are better."
             )
-
-    inputs = getattr(model, "inputs", None)
-    if isinstance(examples, dict) and inputs and not isinstance(model.input, dict):
-        names = [x.name for x in inputs]
-        if set(examples) != set(names):
-            raise ValueError(f"`examples` must be of {names}, got {sorted(examples)}.")
-        examples = [examples[name] for name in names]  # as Keras reads such a dict
+        if inputs and isinstance(examples, dict):
+            names = [*model.input] if isinstance(model.input, dict) else [x.name for x in inputs]
+            if {*examples} != {*names}:
+                raise ValueError(f"`examples` must be of {names}, got {sorted(examples)}.")
+            if not isinstance(model.input, dict):
+                examples = [examples[name] for name in names]  # as Keras reads it
+        elif inputs and len(keras.tree.flatten(examples)) != len(inputs):
+            raise ValueError(f"`examples` must be of {len(inputs)} inputs.")
 
     def convert(model):
         return _as_litert(model, batch_size)

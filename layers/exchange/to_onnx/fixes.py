@@ -28,10 +28,13 @@ def floor_mod(graph, node, *_) -> None:
     if graph.get_dtype(node.input[0]) in WHOLE:
         node.type = "Mod"  # as in Python
         return
-    a, b = node.input
-    known = _taken_out(graph, node)
-    floor = _made(graph, "Floor", _made(graph, "Div", a, b))
-    graph.make_node("Sub", [a, _made(graph, "Mul", b, floor)], **known)
+    (a, b), known = node.input, _taken_out(graph, node)
+    rest = graph.make_node("Mod", [a, b], attr={"fmod": 1}).output[0]  # with the sign of a
+    zero = _made(graph, "Sub", b, b)
+    signs = _made(graph, "Xor", *(_made(graph, "Less", x, zero) for x in (rest, b)))
+    some = _made(graph, "Not", _made(graph, "Equal", rest, zero))
+    added = _made(graph, "Add", rest, b)
+    graph.make_node("Where", [_made(graph, "And", some, signs), added, rest], **known)
 
 
 def floor_div(graph, node, *_) -> None:
