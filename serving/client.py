@@ -169,7 +169,7 @@ def show_as_written(ask: Callable, sentences: list[str]) -> None:
             state, ended = {name: answer[name] for name in state}, answer["ended"][0]
             if ended:
                 break
-            print(decoded(answer["text"][0]), end="", flush=True)
+            print(text.cell(answer["text"][0]), end="", flush=True)
         print("" if ended else " …")
 
 
@@ -180,17 +180,12 @@ def listen(ask: Callable, chunks: Iterable[list[float]], rate: int) -> None:
         for chunk in chunks:
             answer = ask("stream", {"chunk": [chunk], "rate": rate, **state})
             state = {name: answer[name] for name in state}
-            heard = decoded(state["heard_text"][0])
+            heard = text.cell(state["heard_text"][0])
             if heard != said:
                 said = heard
                 print(said, flush=True)
     if not said:
         print("(Nothing was heard.)")
-
-
-def decoded(value: bytes | str) -> str:
-    """gRPC has bytes, and REST has text."""
-    return value.decode() if isinstance(value, bytes) else value
 
 
 def main() -> None:

@@ -68,8 +68,7 @@ def names(model: keras.Model) -> tuple[list[str], list[str]]:
     """Those of the inputs and of the outputs, each once."""
     inputs = [x.name for x in model.inputs]
     if isinstance(model.output, dict):
-        paths = [path for path, _ in keras.tree.flatten_with_path(model.output)]
-        outputs = ["_".join(map(str, path)) for path in paths]
+        outputs = by_path(model.output)
     else:
         outputs = list(keras.Model(model.inputs, model.outputs).output_names)
     outputs = [f"new_{name}" if name in inputs else name for name in outputs]
@@ -77,6 +76,11 @@ def names(model: keras.Model) -> tuple[list[str], list[str]]:
         for k, i in enumerate([i for i, other in enumerate(outputs) if other == name]):
             outputs[i] = f"{name}_{k}"
     return inputs, outputs
+
+
+def by_path(outputs: dict) -> list[str]:
+    """The names of a dict's tensors: its keys, and those within them."""
+    return ["_".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(outputs)]
 
 
 def packed(model: keras.Model, tensors: list):

@@ -19,7 +19,7 @@ from keras import layers as k
 from keras import ops
 
 from layers import private_apis
-from layers.exchange import checks
+from layers.exchange import checks, model_files
 from layers.recurrence.gradients import without_gradients
 from layers.rnn import RNN
 from layers.time_distributed import TimeDistributed
@@ -361,8 +361,7 @@ def _refusal(layer, why):
 
 def _output_names(model, with_states, taken):
     if not isinstance(model, keras.Sequential) and isinstance(model.output, dict):
-        paths = [path for path, _ in keras.tree.flatten_with_path(model.output)]
-        names = ["_".join(map(str, path)) for path in paths]
+        names = model_files.by_path(model.output)
     else:
         names = with_states.output_names
     if len({*names} | taken) < len(names) + len(taken):

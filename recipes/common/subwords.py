@@ -74,7 +74,7 @@ class Subwords:
     def __init__(self, model: bytes):
         self.processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         numbers = range(len(self))
-        self.names = pieces = [self.processor.id_to_piece(k) for k in numbers]
+        pieces = [self.processor.id_to_piece(k) for k in numbers]
         scores = np.array([self.processor.get_score(k) for k in numbers], "float32")
         known = [k for k in numbers if k > END]
         scores[UNKNOWN] = scores[known].min() - UNKNOWN_PENALTY

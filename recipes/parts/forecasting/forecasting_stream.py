@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from layers.exchange import checks
+from recipes.common.carried import BATCH_SIZE
 from recipes.common.cells import CELLS
 from recipes.parts.forecasting import quantiles
 
@@ -170,9 +171,5 @@ def signatures(
     example = {"chunk": np.broadcast_to(mean, (1, 1, channels)), **initial_state(tf.constant(1))}
     return {
         "stream": (stream, specs, example),
-        "initial_state": (
-            initial_state,
-            {"batch_size": tf.TensorSpec([], tf.int32)},
-            {"batch_size": 1},
-        ),
+        "initial_state": (initial_state, *BATCH_SIZE),
     }

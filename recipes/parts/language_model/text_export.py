@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import layers
 from layers.exchange import checks
-from recipes.common.carried import state_sizes
+from recipes.common.carried import BATCH_SIZE, state_sizes
 from recipes.common.other_runtimes import Numeric
 from recipes.common.portable_rules import portable
 from recipes.common.words import RULES, Words
@@ -127,11 +127,7 @@ def signatures(model: keras.Model, symbols: Characters | Words, example: str) ->
         ),
         "generate": (generate, specs, {"prompts": [example], **asked}),
         "stream": (stream, inputs, {"chunk": [example], **initial_state(tf.constant(1))}),
-        "initial_state": (
-            initial_state,
-            {"batch_size": tf.TensorSpec([], tf.int32)},
-            {"batch_size": 1},
-        ),
+        "initial_state": (initial_state, *BATCH_SIZE),
     }
 
 

@@ -12,6 +12,7 @@ from keras import ops
 
 from layers.exchange import checks
 from recipes.common import masked_pooling
+from recipes.common.carried import BATCH_SIZE
 from recipes.common.words import split_off_tail
 
 
@@ -100,9 +101,5 @@ def signatures(
     example = {"chunk": example, **initial_state(tf.constant(1))}
     return {
         "stream": (stream, inputs, example),
-        "initial_state": (
-            initial_state,
-            {"batch_size": tf.TensorSpec([], tf.int32)},
-            {"batch_size": 1},
-        ),
+        "initial_state": (initial_state, *BATCH_SIZE),
     }

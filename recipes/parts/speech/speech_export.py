@@ -7,7 +7,7 @@ from keras import ops
 
 import layers
 from layers.exchange import checks
-from recipes.common.carried import state_sizes
+from recipes.common.carried import BATCH_SIZE, state_sizes
 from recipes.common.other_runtimes import Numeric
 from recipes.parts.speech import ctc, log_mel, resampling
 
@@ -163,11 +163,7 @@ def stream_signatures(
     begun = {"chunk": example[None], "rate": rate, **initial_state(tf.constant(1))}
     return {
         "stream": (stream, specs, begun),
-        "initial_state": (
-            initial_state,
-            {"batch_size": tf.TensorSpec([], tf.int32)},
-            {"batch_size": 1},
-        ),
+        "initial_state": (initial_state, *BATCH_SIZE),
     }
 
 
