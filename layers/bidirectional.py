@@ -24,11 +24,14 @@ class Bidirectional(keras.layers.Bidirectional):
         backward_layer: The layer for the backward direction, with the opposite
             `go_backwards`. Default: a copy of `layer`.
 
-    Call arguments and results are the layer's own. States come and go as one list,
-    first the forward layer's. At masked steps the outputs are zero.
+    Call arguments and results are the layer's own, but for the units: (batch, time, features) to
+    (batch, time, 2 · units) by "concat", else (batch, time, units); without `return_sequences` no
+    time. States come and go as one list, first the forward layer's. At masked steps the outputs
+    are zero.
 
     Raises:
-        ValueError: If `merge_mode` is unknown, or the two layers do not fit together.
+        ValueError: If `merge_mode` is unknown, or the two layers do not fit together; if
+            `initial_state` is not of all their states.
     """
 
     def call(

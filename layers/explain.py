@@ -42,8 +42,8 @@ def explain(
 def _parts(layer):
     if isinstance(layer, Bidirectional):
         both = layer.forward_layer, layer.backward_layer
-        return [(f"{layer.name}/{part.name}", *_checked(part), False) for part in both]
-    return [(layer.name, *_checked(layer), True)]
+        return [(f"{layer.name}/{part.name}", _checked(part), False) for part in both]
+    return [(layer.name, _checked(layer), True)]
 
 
 def _checked(layer):
@@ -56,7 +56,7 @@ def _checked(layer):
         raise ValueError(
             f"`{layer.name}` is not built: call it once, or `build((batch, time, features))`."
         )
-    return (layer,)
+    return layer
 
 
 def _plans(layer, batch, time, constants, training, alone):
@@ -64,16 +64,15 @@ def _plans(layer, batch, time, constants, training, alone):
     with private_apis.new_graph("explain").as_default():
         for cell in layer._cells:
             dtype = cell.compute_dtype
-            states = [tf.zeros((batch or 2, size), dtype) for size in cell.state_sizes]
-            states = [tf.compat.v1.placeholder(s.dtype, (batch, s.shape[1])) for s in states]
+            states = [tf.compat.v1.placeholder(dtype, (batch, size)) for size in cell.state_sizes]
             inputs = tf.compat.v1.placeholder(dtype, (batch, time, features))
             own = [tf.compat.v1.placeholder(c.dtype, (batch, *c.shape[1:])) for c in constants]
             given = Given(inputs, states, None, (None, None), own if cell.takes_constants else ())
             drops = cell.dropout_masks(inputs[:, 0], states, training)
             weights, given = cell.weight_values(), given._replace(drops=drops)
             unroll, every = layer.unroll, layer.return_sequences
-            call = plans.Call.here(cell, training, unroll, every, weights, given)
+            call = plans.Call.here(cell, training, unroll, every, weights, given, layer.recurrence)
             call.alone = alone and rows.may_cut()
-            found.append((cell, plans.plan(call, layer.recurrence)))
+            found.append((cell, plans.plan(call)))
             features = cell.state_sizes[0]
     return found

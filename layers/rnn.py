@@ -50,8 +50,9 @@ class RNN(keras.layers.RNN):
         of it and the last states.
 
     Raises:
-        ValueError: If an input, a state or a mask has the wrong rank or shape; if
-            `stateful` without a fixed batch size.
+        ValueError: If an input, a state or a mask has the wrong rank or shape, or is ragged; if
+            `stateful` without a fixed batch size, or `unroll` without a fixed length; if
+            `constants` are missing, or given to a cell that takes none; if `recurrence` is unknown.
     """
 
     def __init__(

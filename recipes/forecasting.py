@@ -26,6 +26,7 @@ recipes/parts/forecasting.
 import argparse
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from anywhere
@@ -142,7 +143,7 @@ def set_sizes(args: argparse.Namespace, step: str, ends: tuple[int, int, int]) -
     args.season = args.season or time_series.season(step)
     args.lookback = args.lookback or (4 * args.season if own else 96)
     args.horizon = args.horizon or (args.season if own else 96)
-    check_data.windows(args, np.diff([0, *ends]))
+    check_data.refuse_bad_windows(args, np.diff([0, *ends]))
     if args.streaming:
         forecasting_stream.refuse_season(args.season)
 
@@ -154,18 +155,18 @@ def of_channels(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def starts(
-    first: int, last: int, lookback: int, horizon: int, drawn: np.ndarray | None = None
+    first: int, last: int, lookback: int, horizon: int, interpolated: np.ndarray | None = None
 ) -> np.ndarray:
     """Where every window begins whose forecast lies in steps first … last − 1.
 
     Args:
-        drawn: (steps, channels), which values are interpolated. A window is left out if there are
-            such in its forecast, or if it ends in one, for that is drawn towards what comes.
+        interpolated: (steps, channels), which values are. A window is left out if there are such in
+            its forecast, or if it ends in one, for that leans towards what comes.
     """
     found = np.arange(max(first - lookback, 0), last - lookback - horizon + 1)
-    if drawn is None:
+    if interpolated is None:
         return found
-    before = np.append(0, np.cumsum(drawn.any(axis=1)))
+    before = np.append(0, np.cumsum(interpolated.any(axis=1)))
     now = found + lookback
     return found[before[now + horizon] == before[now - 1]]
 
@@ -184,6 +185,32 @@ def windows(
 
     begin = tf.data.Dataset.from_tensor_slices(begin)
     return begin.map(cut, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def batches(
+    args: argparse.Namespace,
+    values: np.ndarray,
+    standardized: np.ndarray,
+    train_end: int,
+    held_out: dict[str, np.ndarray],
+) -> tuple[tf.data.Dataset, dict[str, tf.data.Dataset]]:
+    """(the windows to train on, {"validation" and "test": those that begin at these steps}).
+
+    They are kept if they fit; else they are cut anew in each epoch, and shuffled in part.
+    """
+    sizes = args.lookback, args.horizon
+    window = values[0].nbytes * sum(sizes)
+    fits = len(values) * window <= MOST_KEPT
+
+    def kept(begin):
+        found = windows(values, standardized, begin, *sizes)
+        return found.cache() if fits else found
+
+    train = kept(starts(0, train_end, *sizes))
+    few = max(16, len(train) // 20)  # a short series is worth some steps, too
+    train = train.shuffle(min(train_end, max(1, MOST_KEPT // window)))
+    train = train.batch(args.batch or min(BATCH, few)).take(args.steps or -1).prefetch(2)
+    return train, {name: kept(x).batch(args.batch or BATCH) for name, x in held_out.items()}
 
 
 # --- Model: a window in original units in, the standardized forecast out -------------------
@@ -253,6 +280,15 @@ class Questions(keras.layers.Layer):
         return keras.KerasTensor((None, self.channels, self.ahead, self.cell.units))
 
 
+def compile_model(model: keras.Model, steps: int, levels: tuple[float, ...]) -> None:
+    """Sets the model up to be trained in epochs of so many `steps`."""
+    rate = keras.optimizers.schedules.ExponentialDecay(1e-3, 3 * steps, 0.7)
+    # What counts is the mean of the weights over about two epochs, which no batch pulls away.
+    mean_of = {"use_ema": True, "ema_momentum": 1 - 0.5 / max(1, steps)}
+    loss = {"loss": quantiles.Pinball(levels)} if levels else {"loss": "huber", "metrics": MEASURES}
+    model.compile(keras.optimizers.Adam(rate, **mean_of), **loss)
+
+
 # --- Evaluation ---------------------------------------------------------------------------
 
 
@@ -304,6 +340,31 @@ def signatures(
     return {"serving_default": (forecast, {"window": tf.TensorSpec(shape)}, example)}
 
 
+def draw_first(
+    args: argparse.Namespace,
+    data: time_series.Series,
+    forecast: Callable,
+    truth: tuple[np.ndarray, np.ndarray],
+    start: int,
+) -> None:
+    """A picture of the window that begins at step `start`, of what came, and of its forecast.
+
+    Args:
+        forecast: The export's function of windows.
+        truth: The window and what came, in original units.
+    """
+    answer = {name: x[0].numpy() for name, x in forecast(truth[0][None]).items()}
+    pictures.forecast(
+        args.output / "forecast.png",
+        *truth,
+        answer["forecast"],
+        data.channels,
+        title=f"{args.output.name}: the first window of the test part",
+        dates=data.dates[start : start + args.lookback + args.horizon],
+        bands=quantiles.bands(answer.get("quantiles"), tuple(args.quantiles or ())),
+    )
+
+
 def main(args: argparse.Namespace) -> None:
     training.seed(args)
     own = args.dataset == "data"
@@ -313,55 +374,36 @@ def main(args: argparse.Namespace) -> None:
         f"{len(data.values)} steps of {data.step}, {data.dates[0]} to {data.dates[-1]}; "
         f"a season is {args.season} steps. Channels: {', '.join(data.channels)}."
     )
-    values, (train_end, validation_end, end) = data.values, ends
+    values = data.values
+    train_end, validation_end, end = ends
     mean, std = of_channels(values[:train_end])
     sizes = args.lookback, args.horizon
     parts = {"validation": (train_end, validation_end), "test": (validation_end, end)}
-    asked = {name: starts(*steps, *sizes, data.drawn) for name, steps in parts.items()}
-    check_data.say_left_out(asked, {name: len(starts(*x, *sizes)) for name, x in parts.items()})
-    many = args.batch or BATCH
+    begin = {name: starts(*steps, *sizes, data.interpolated) for name, steps in parts.items()}
+    check_data.say_left_out(begin, {name: len(starts(*x, *sizes)) for name, x in parts.items()})
     if args.streaming:
-        forecasting_stream.refuse_large(many, args.lookback, args.season, len(mean))
-    told = [*data[:2], [*map(str, data.dates)], ends, *([data.drawn] if data.filled else [])]
-    training.begin(args, *told, extendable=True)  # may delete an earlier run: so not before
+        forecasting_stream.refuse_large(args.batch or BATCH, args.lookback, args.season, len(mean))
+    read = [*data[:2], [*map(str, data.dates)], ends, *([data.interpolated] if data.filled else [])]
+    training.begin(args, *read, extendable=True)  # may delete an earlier run: so not before
 
-    def cut(begin):
-        return windows(values, (values - mean) / std, begin, *sizes)
-
-    # Windows are kept if they fit; else they are cut anew in each epoch, and shuffled in part.
-    window = values[0].nbytes * (args.lookback + args.horizon)
-    fits = len(values) * window <= MOST_KEPT
-
-    def kept(data):
-        return data.cache() if fits else data
-
-    train = cut(starts(0, train_end, *sizes))
-    few = max(16, len(train) // 20)  # a short series is worth some steps, too
-    size = args.batch or min(BATCH, few)
-    train = kept(train).shuffle(min(train_end, max(1, MOST_KEPT // window))).batch(size)
-    train = train.take(args.steps or -1).prefetch(2)
-    later = {name: kept(cut(begin).batch(many)) for name, begin in asked.items()}
+    train, held_out = batches(args, values, (values - mean) / std, train_end, begin)
     levels = tuple(args.quantiles or ())
     of_kind = forecasting_stream.build if args.streaming else build
-    model = of_kind(mean, std, args.lookback, args.horizon, args.cell, args.season, levels=levels)
-    rate = keras.optimizers.schedules.ExponentialDecay(1e-3, 3 * len(train), 0.7)
-    loss = {"loss": quantiles.Pinball(levels)} if levels else {"loss": "huber", "metrics": MEASURES}
-    # What counts is the mean of the weights over about two epochs, which no batch pulls away.
-    mean_of = {"use_ema": True, "ema_momentum": 1 - 0.5 / max(1, len(train))}
-    model.compile(keras.optimizers.Adam(rate, **mean_of), **loss)
+    model = of_kind(mean, std, *sizes, args.cell, args.season, levels=levels)
+    compile_model(model, len(train), levels)
     model.summary()
 
-    trained = training.fit(model, train, later["validation"], args, best=("val_loss", "min"))
-    one = quantiles.median(model, levels)
-    scores = {name: evaluate(one, data, mean, std, args.season) for name, data in later.items()}
+    trained = training.fit(model, train, held_out["validation"], args, best=("val_loss", "min"))
+    median = quantiles.median(model, levels)
+    scores = {n: evaluate(median, x, mean, std, args.season) for n, x in held_out.items()}
     most = MOST_WINDOWS
     if args.streaming:
         most = forecasting_stream.most(most, args.lookback * args.season * len(mean))
     served = signatures(model, mean, std, levels, most)
     if args.streaming:
         served |= forecasting_stream.signatures(model, mean, std, levels)
-    if args.streaming and one:
-        for name, each in asked.items():
+    if args.streaming and median:
+        for name, each in begin.items():
             found = forecasting_stream.evaluate(served, values, std, each, *sizes)
             scores[name]["model, one stream"] = found
     pictures.curves(args.output / "curves.png", trained["history"], trained["best_epoch"])
@@ -371,20 +413,15 @@ def main(args: argparse.Namespace) -> None:
     if levels:
         known = values[:train_end]
         last = quantiles.LastSeason(known, mean, std, args.horizon, args.season, levels)
-        for name, windows_of in later.items():
+        for name, windows_of in held_out.items():
             scores[name]["quantiles"] = quantiles.evaluate(model, last, windows_of, levels)
         quantiles.show(scores["test"]["quantiles"])
     about = {"step": data.step, "channels": data.channels, "interpolated": data.filled}
     training.write_metrics(args, trained, model, series=about, **scores)
     version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)
-    window, truth = (x[:1] for x in next(iter(later["test"])))
-    answer = {name: x[0].numpy() for name, x in served["serving_default"][0](window).items()}
-    title = f"{args.output.name}: the first window of the test part"
-    first = asked["test"][0]
-    dates = data.dates[first : first + sum(sizes)]
-    drawn = window[0], truth[0] * std + mean, answer["forecast"], data.channels, title, dates
-    bands = quantiles.bands(answer.get("quantiles"), levels)
-    pictures.forecast(args.output / "forecast.png", *drawn, bands)
+    window, came = (x[0] for x in next(iter(held_out["test"])))
+    forecast, _, _ = served["serving_default"]
+    draw_first(args, data, forecast, (window, came * std + mean), begin["test"][0])
     print(f"Exported to {version}; pictures and metrics are in {args.output}.")
     past = slice(validation_end - args.lookback, validation_end)
     example = pd.DataFrame(values[past], data.dates[past], data.channels)
@@ -394,7 +431,7 @@ def main(args: argparse.Namespace) -> None:
         return forecasting_export.numeric(model, mean, std, levels, data.channels, example)
 
     def score(model):
-        return evaluate(model, later["test"], mean, std, args.season)["model"]
+        return evaluate(model, held_out["test"], mean, std, args.season)["model"]
 
     other_runtimes.write(args, numeric, score, lambda: next(iter(train))[0].numpy())
 

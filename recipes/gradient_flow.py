@@ -119,7 +119,7 @@ def train(
 
     Returns:
         share: The loss on test sequences, as a share of the loss without memory; None
-            where training ended in numbers that are none. solved: whether below `SOLVED`.
+            where it diverged. solved: whether below `SOLVED`.
         steps: Trained for. seconds: Taken for that.
         gradient_norms: [step, the largest norm of all weights' gradient since the last,
             before clipping].

@@ -88,6 +88,7 @@ from recipes.common.word_dropout import WordDropout
 from recipes.common.words import RULES, apart, standardize, vectorization
 from recipes.parts.sentiment import classification, labelled_texts, ngrams, sentiment_export
 from recipes.parts.sentiment.classification import of_each_class, to_probabilities
+from recipes.parts.sentiment.labelled_texts import Part
 
 LABELS = ["negative", "positive"]
 EXAMPLES = ["The film was good, not bad.", "The film was bad, not good."]
@@ -96,14 +97,13 @@ FREQUENT = 5000  # words that the network tells apart; rarer ones are names, to 
 LONGEST = 800  # words read of a review; 3% of IMDB's are longer
 OPINIONS = 40_000  # made up; the network reads them among IMDB's reviews
 TOGETHER = 32  # texts whose n-grams are found at once, padded to the longest
-SHORT = 30  # words and marks: of fewer, the network alone answers then. No opinion has more
-Reviews = tuple[list[str], list[int]]  # the texts and their labels
+SHORT = 30  # words and marks: of fewer, the network that knows opinions, none longer, answers alone
 
 
 # --- Data: texts, and a label for each ---------------------------------------------------
 
 
-def load(dataset: str, seed: int) -> tuple[dict[str, Reviews], list[str]]:
+def load(dataset: str, seed: int) -> tuple[dict[str, Part], list[str]]:
     """({"train" | "validation" | "test": (texts, labels)}, the names of the classes)."""
     if dataset == "sample":
         sizes = {"train": 4000, "validation": 500, "test": 500}
@@ -119,11 +119,11 @@ def load(dataset: str, seed: int) -> tuple[dict[str, Reviews], list[str]]:
     return labelled_texts.split(data, labels, seed), labels
 
 
-def together(*parts: Reviews) -> Reviews:
+def together(*parts: Part) -> Part:
     return [x for texts, _ in parts for x in texts], [x for _, labels in parts for x in labels]
 
 
-def batches(data: Reviews, shuffle: bool, batch: int = BATCH) -> tf.data.Dataset:
+def batches(data: Part, shuffle: bool, batch: int = BATCH) -> tf.data.Dataset:
     """Batches of (texts, labels), texts of like length together."""
     texts, labels = data
     labels = np.array(labels, "float32")[:, None]
@@ -142,7 +142,7 @@ def batches(data: Reviews, shuffle: bool, batch: int = BATCH) -> tf.data.Dataset
 
 
 def build(
-    train: Reviews,
+    train: Part,
     cell: str,
     units: int = 128,
     embeddings: str | None = None,
@@ -169,7 +169,11 @@ def build(
     if pretrained:
         _, x, last = pretrained.read(known, dropout=0.3)
     else:
-        x = word_vectors.embedding(vocabulary, embeddings, 128)(known)
+        if embeddings:
+            embedding = word_vectors.embedding(vocabulary, embeddings)
+        else:
+            embedding = keras.layers.Embedding(len(vocabulary), 128, name="embedding")
+        x = embedding(known)
         x = keras.layers.SpatialDropout1D(0.5)(x)
         if unidirectional:
             forwards = CELLS[cell](units, return_sequences=True, return_state=True, name="read")
@@ -211,7 +215,7 @@ def compile_model(model: keras.Model, steps: int, pretrained: bool = False) -> N
     model.compile(optimizer, loss, metrics=[right])
 
 
-def teach_ngrams(model: keras.Model, data: Reviews, args: argparse.Namespace) -> None:
+def teach_ngrams(model: keras.Model, data: Part, args: argparse.Namespace) -> None:
     """Counts the model's n-grams in `data`, and trains their weights, for all epochs: the
     learning rate falls to 0."""
     keras.utils.set_random_seed(args.seed)  # the same after an interruption
@@ -228,14 +232,14 @@ def teach_ngrams(model: keras.Model, data: Reviews, args: argparse.Namespace) ->
 # --- Evaluation ---------------------------------------------------------------------------
 
 
-def answers(model: keras.Model, data: Reviews) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def answers(model: keras.Model, data: Part) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """(the labels, what the model puts out)."""
     batched = batches(data, shuffle=False)
     truth = np.concatenate([labels[:, 0] for _, labels in batched]).astype(int)
     return truth, model.predict(batched.map(lambda texts, _: texts), verbose=0)
 
 
-def choose_factors(model: keras.Model, validation: Reviews) -> dict[str, float]:
+def choose_factors(model: keras.Model, validation: Part) -> dict[str, float]:
     """By what the network's and the n-grams' scores are multiplied, for the answer's loss to be
     least."""
     truth, found = answers(model, validation)
@@ -245,13 +249,13 @@ def choose_factors(model: keras.Model, validation: Reviews) -> dict[str, float]:
         each = of_each_class(to_probabilities(both))
         return log_loss(truth, each, labels=range(each.shape[-1]))
 
-    # Few reviews would like them to be nothing at all, or without end.
+    # Of few reviews the best might be 0, or have no bound.
     best = minimize(loss, [0.5, 0.5], method="Nelder-Mead", bounds=[(0.05, 2)] * 2).x
     model.get_layer("mix").factors.assign(best)
     return dict(zip(["network", "ngrams"], best.tolist()))
 
 
-def evaluate(model: keras.Model, data: Reviews) -> tuple[dict, np.ndarray]:
+def evaluate(model: keras.Model, data: Part) -> tuple[dict, np.ndarray]:
     """(scores, the confusion matrix)."""
     truth, found = answers(model, data)
     found = {n: x if n == "both" else to_probabilities(x) for n, x in found.items()}

@@ -210,7 +210,7 @@ def build(train: list[Recording], words: list[str], cell: str, units: int = 128)
     loud = ops.where(real, ops.mean(x, axis=-1, keepdims=True), -1e9)
     x -= ops.max(loud, axis=1, keepdims=True)  # a whisper and a shout are alike
     x = augmentation.SpecAugment(BANDS, name="spec_augment")(x, mask)
-    x = spectral_shapes.found(x, mask, BANDS)
+    x = spectral_shapes.convolved(x, mask, BANDS)
     for depth in (1, 2):
         recurrent = CELLS[cell](units, return_sequences=True)
         x = layers.Bidirectional(recurrent, name=f"read_{depth}")(x, mask=mask)
@@ -427,7 +427,7 @@ def main(args: argparse.Namespace) -> None:
     said = what_is_said(args, data)
     words = sorted({recording.text for recording in data["train"]})
     voices = made_up_voices.recordings(args.made_up_voices, words, RATE, args.seed)
-    # Another level is another network, though its weights would fit.
+    # A run with another QUIET read other numbers: it must not go on.
     pieces = [said.names] if args.pieces else []
     training.begin(args, data, voice_level.QUIET, *pieces)  # may delete a run: so not before
     data["train"] += voices

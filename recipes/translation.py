@@ -254,9 +254,8 @@ def main(args: argparse.Namespace) -> None:
     train = short_enough(data["train"], known, "train")
     validation = short_enough(data["validation"], known, "validate")
     example = sorted((text for text, _ in validation), key=len)[len(validation) // 2]
-    training.begin(
-        args, data, known.pieces.numpy().tolist()
-    )  # may delete an earlier run: so not before
+    # May delete an earlier run: so not before.
+    training.begin(args, data, known.pieces.numpy().tolist())
     sizes = ", ".join(f"{len(pairs):,} for {name}" for name, pairs in data.items())
     print(f"Pairs of sentences: {sizes}; {len(known):,} pieces of words.")
     train = batches(train, known, training=True, batch=size).take(args.steps or -1)

@@ -90,7 +90,7 @@ class Task(NamedTuple):
     """What is to be learned.
 
     Attributes:
-        train: Makes the dataset to train on. Its order is drawn, but for a text's, which it has.
+        train: Makes the dataset to train on, shuffled; but a text's pieces stay in order.
         later: The datasets for validation, and for the test.
         network: From a function of (features, mask) to a model; the function is the layer.
         loss: A Keras loss.
@@ -224,14 +224,14 @@ TASK = dict(zip(TASKS, (tagging, of_reviews, characters, of_series)))
 # --- Layers of equal size ------------------------------------------------------------------------
 
 
-def made(name: str, units: int, sequences: bool, both: bool) -> keras.layers.Layer:
+def make_layer(name: str, units: int, sequences: bool, both: bool) -> keras.layers.Layer:
     layer = LAYERS[name](units, return_sequences=sequences)
     return layers.Bidirectional(layer) if both else layer
 
 
 def size(name: str, units: int, both: bool) -> int:
     """How many parameters a layer has."""
-    layer = made(name, units, True, both)
+    layer = make_layer(name, units, True, both)
     layer.build((None, None, FEATURES))
     return layer.count_params()
 
@@ -257,13 +257,13 @@ class Cosine(keras.callbacks.Callback):
         self.done += 1
 
 
-def learned(task: Task, name: str, both: bool, args: argparse.Namespace) -> dict:
+def train_and_score(task: Task, name: str, both: bool, args: argparse.Namespace) -> dict:
     """How a cell does on a task: its scores from each seed."""
     units = equal_parameters.units(lambda n: size(name, n, both), args.parameters)
 
     def fresh(seed):
         keras.utils.set_random_seed(seed)
-        layer = made(name, units, task.sequences, both)
+        layer = make_layer(name, units, task.sequences, both)
         return task.network(lambda x, mask: layer(x, mask=mask))
 
     model, better = fresh(args.seed), max if task.score == "accuracy" else min
@@ -335,9 +335,7 @@ def main(args: argparse.Namespace) -> None:
         raise SystemExit(f"{args.output} holds another study, {kept['run']}: give another --output")
     found = kept["cells"]
     for task_name in args.tasks:
-        ways = (
-            [*WAYS][:1] if task_name == "characters" else WAYS
-        )  # what comes next is not to be read
+        ways = [*WAYS][:1] if task_name == "characters" else WAYS  # none may read what comes next
         names = [f"{task_name}/{cell}/{how}" for cell in args.cells for how in ways]
         if all(name in found for name in names):
             continue
@@ -346,7 +344,7 @@ def main(args: argparse.Namespace) -> None:
             if name in found:
                 continue
             _, cell, how = name.split("/")
-            found[name] = learned(task, cell, WAYS[how], args)
+            found[name] = train_and_score(task, cell, WAYS[how], args)
             files.write_json(path, {"run": begun, "cells": found})
             keras.backend.clear_session()
             scores = ", ".join(f"{x:.4f}" for x in found[name]["test"])

@@ -85,10 +85,10 @@ def test_each_task_is_learned_the_same_from_the_same_seed(name):
     small = ["--dataset", "sample", "--parameters", "300", "--seeds", "2", "--epochs", "1"]
     args = which_cell.arguments(small)
     task = which_cell.TASK[name](args)
-    first = which_cell.learned(task, "simple_rnn", False, args)
+    first = which_cell.train_and_score(task, "simple_rnn", False, args)
     keras.random.uniform((3,))
     args.seeds = 1
-    again = which_cell.learned(which_cell.TASK[name](args), "simple_rnn", False, args)
+    again = which_cell.train_and_score(which_cell.TASK[name](args), "simple_rnn", False, args)
     assert first["test"][0] != first["test"][1]
     for part in ("test", "validation"):
         assert first[part][:1] == pytest.approx(again[part], rel=1e-6)

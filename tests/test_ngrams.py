@@ -87,7 +87,7 @@ def test_an_ngram_that_was_not_kept_seldom_counts_as_one_that_was():
 def test_simpler_models_learn_from_some_texts_of_every_class(monkeypatch):
     monkeypatch.setattr(classification, "MOST", 10)
     labels = [0, 1] * 50 + [2]
-    chosen = classification.some_of(labels)
+    chosen = classification.stratified_sample(labels)
     assert len(chosen) == 10 and list(chosen) == sorted({*chosen})
     assert {labels[i] for i in chosen} == {0, 1, 2}
-    assert classification.some_of(labels[:7]).tolist() == list(range(7))
+    assert classification.stratified_sample(labels[:7]).tolist() == list(range(7))

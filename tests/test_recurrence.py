@@ -294,8 +294,8 @@ def test_which_one_runs():
     def look(where, name, training):
         cell = cells[name]
         given = Given(x, [tf.zeros((2, size)) for size in cell.state_sizes])
-        call = plans.Call.here(cell, training, False, True, cell.weight_values(), given)
-        chosen[where, name] = plans.plan(call, None).name
+        call = plans.Call.here(cell, training, False, True, cell.weight_values(), given, None)
+        chosen[where, name] = plans.plan(call).name
         return tf.constant(0)
 
     look("eager", "LSTM", True)

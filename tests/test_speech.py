@@ -153,7 +153,7 @@ def with_biases(model):
 
 def test_shapes_are_found_in_real_steps_alone():
     x, mask = keras.Input((None, 120)), keras.Input((None,), dtype="bool")
-    model = keras.Model([x, mask], spectral_shapes.found(x, mask, 40))
+    model = keras.Model([x, mask], spectral_shapes.convolved(x, mask, 40))
     with_biases(model)
     x = RANDOM.normal(size=(2, 7, 120)).astype("float32")
     x[1, :5], real = x[0, :5], np.array([[True] * 5 + [False] * 2] * 2)
@@ -385,7 +385,7 @@ def test_who_is_tested_on_was_never_heard(capsys):
     with pytest.raises(SystemExit, match="who speaks is not known of all recordings: x"):
         recordings.by_speaker([*found, Recording(SOUND, "0", "", "x.wav")], "a", each)
     assert recordings.split_of(data) == "speakers"
-    data = recordings.shared(found, lambda r: (r.speaker, r.text), None)
+    data = recordings.split_by_group(found, lambda r: (r.speaker, r.text), None)
     assert recordings.split_of(data) == "shared"
     said = capsys.readouterr().out
     assert said == "Of 4 voices to test on, 4 are in training, too.\n"

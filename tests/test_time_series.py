@@ -37,7 +37,7 @@ def test_step_and_season_are_found_in_the_dates(frequency, step, season):
     found = time_series.series(table(dates))
     assert found.step == step and time_series.season(step) == season
     assert found.channels == ["a"] and found.filled == {} and len(found.values) == 60
-    assert time_series.in_our_names(frequency) == step
+    assert time_series.canonical_step(frequency) == step
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_gaps_are_filled_by_straight_lines_and_counted():
         found.values[1:], np.stack([np.arange(50), np.arange(50) * 2], 1)[1:]
     )
     assert found.values[0].tolist() == [1, 0]  # the first there is
-    assert np.flatnonzero(found.drawn[:, 0]).tolist() == [0, 10, 11, 20]
-    assert np.flatnonzero(found.drawn[:, 1]).tolist() == [10, 11]
+    assert np.flatnonzero(found.interpolated[:, 0]).tolist() == [0, 10, 11, 20]
+    assert np.flatnonzero(found.interpolated[:, 1]).tolist() == [10, 11]
 
 
 def test_what_was_interpolated_is_neither_asked_nor_where_a_window_ends():

@@ -365,7 +365,7 @@ def test_bad_vectors_are_told_of(tmp_path, content, says):
     if content is not None:
         (tmp_path / "bad.txt").write_text(content)
     with pytest.raises(SystemExit, match=says):
-        word_vectors.embedding(["", "[UNK]", "the", "of"], str(tmp_path / "bad.txt"), 8)
+        word_vectors.embedding(["", "[UNK]", "the", "of"], str(tmp_path / "bad.txt"))
 
 
 def test_of_a_word_that_comes_again_the_first_vector_counts(tmp_path, capsys):

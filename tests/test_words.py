@@ -9,7 +9,7 @@ from test_streaming import perturbed
 
 import layers
 from recipes import language_model, pos_tagging, sentiment
-from recipes.common import encoders, publishing, text_files, training
+from recipes.common import encoders, publishing, text_files
 from recipes.common import words as of_texts
 from recipes.common.row_adam import RowAdam
 from recipes.common.tied_softmax import TiedSoftmax
@@ -299,17 +299,6 @@ def test_wrong_options_are_refused(runs, tmp_path, capsys):
         assert says in capsys.readouterr().err
     with pytest.raises(SystemExit, match="too little text"):
         language_model.split_texts(["a b"] * 100, 0)
-
-
-def test_runs_begun_before_there_were_words_go_on():
-    args = language_model.arguments(["--dataset", "sample"])
-    args.data_read, args.extendable = "0", False
-    before = training.identity(args)
-    assert (before.pop("tokens"), before.pop("backwards")) == ("characters", False)
-    training.refuse_another({"run": before, "epochs": []}, args)
-    args.tokens = "words"
-    with pytest.raises(SystemExit, match="--tokens: characters there, words here"):
-        training.refuse_another({"run": before, "epochs": []}, args)
 
 
 def test_the_tagger_reads_as_its_encoders_do(runs):

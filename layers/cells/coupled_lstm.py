@@ -42,6 +42,10 @@ class CoupledLSTMCell(LSTMCell):
 
 @keras.saving.register_keras_serializable(package="layers")
 class CoupledLSTM(CellLayer):
-    """`RNN(CoupledLSTMCell(units, …), …)`."""
+    """`RNN(CoupledLSTMCell(units, …), …)`.
+
+    (batch, time, features) to (batch, units), with `return_sequences` to (batch, time, units).
+    Arguments: those of both.
+    """
 
     cell_class = CoupledLSTMCell

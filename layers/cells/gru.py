@@ -125,6 +125,10 @@ class GRUCell(Cell):
 
 @keras.saving.register_keras_serializable(package="layers")
 class GRU(CellLayer):
-    """`RNN(GRUCell(units, …), …)`, in place of `keras.layers.GRU`."""
+    """`RNN(GRUCell(units, …), …)`, in place of `keras.layers.GRU`.
+
+    (batch, time, features) to (batch, units), with `return_sequences` to (batch, time, units).
+    Arguments: those of both.
+    """
 
     cell_class = GRUCell

@@ -40,6 +40,10 @@ class IndRNNCell(Cell):
 
 @keras.saving.register_keras_serializable(package="layers")
 class IndRNN(CellLayer):
-    """`RNN(IndRNNCell(units, …), …)`."""
+    """`RNN(IndRNNCell(units, …), …)`.
+
+    (batch, time, features) to (batch, units), with `return_sequences` to (batch, time, units).
+    Arguments: those of both.
+    """
 
     cell_class = IndRNNCell

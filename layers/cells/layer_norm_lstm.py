@@ -24,7 +24,7 @@ class LayerNormLSTMCell(LSTMCell):
     `state_gain` and `state_bias` of shape (units,).
 
     Args:
-        epsilon: ε, above.
+        epsilon: ε, added to the variance, so that nothing is divided by zero.
     """
 
     def __init__(self, units: int, *, epsilon: float = 1e-5, **kwargs):
@@ -62,6 +62,10 @@ class LayerNormLSTMCell(LSTMCell):
 
 @keras.saving.register_keras_serializable(package="layers")
 class LayerNormLSTM(CellLayer):
-    """`RNN(LayerNormLSTMCell(units, …), …)`."""
+    """`RNN(LayerNormLSTMCell(units, …), …)`.
+
+    (batch, time, features) to (batch, units), with `return_sequences` to (batch, time, units).
+    Arguments: those of both.
+    """
 
     cell_class = LayerNormLSTMCell

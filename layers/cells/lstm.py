@@ -114,6 +114,10 @@ class LSTMCell(Cell):
 
 @keras.saving.register_keras_serializable(package="layers")
 class LSTM(CellLayer):
-    """`RNN(LSTMCell(units, …), …)`, in place of `keras.layers.LSTM`."""
+    """`RNN(LSTMCell(units, …), …)`, in place of `keras.layers.LSTM`.
+
+    (batch, time, features) to (batch, units), with `return_sequences` to (batch, time, units).
+    Arguments: those of both.
+    """
 
     cell_class = LSTMCell

@@ -38,6 +38,10 @@ class PeepholeLSTMCell(LSTMCell):
 
 @keras.saving.register_keras_serializable(package="layers")
 class PeepholeLSTM(CellLayer):
-    """`RNN(PeepholeLSTMCell(units, …), …)`."""
+    """`RNN(PeepholeLSTMCell(units, …), …)`.
+
+    (batch, time, features) to (batch, units), with `return_sequences` to (batch, time, units).
+    Arguments: those of both.
+    """
 
     cell_class = PeepholeLSTMCell

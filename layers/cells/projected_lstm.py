@@ -50,6 +50,10 @@ class ProjectedLSTMCell(LSTMCell):
 
 @keras.saving.register_keras_serializable(package="layers")
 class ProjectedLSTM(CellLayer):
-    """`RNN(ProjectedLSTMCell(units, projection, …), …)`."""
+    """`RNN(ProjectedLSTMCell(units, projection, …), …)`.
+
+    (batch, time, features) to (batch, units), with `return_sequences` to (batch, time, units).
+    Arguments: those of both.
+    """
 
     cell_class = ProjectedLSTMCell

@@ -37,6 +37,10 @@ class SimpleRNNCell(Cell):
 
 @keras.saving.register_keras_serializable(package="layers")
 class SimpleRNN(CellLayer):
-    """`RNN(SimpleRNNCell(units, …), …)`, in place of `keras.layers.SimpleRNN`."""
+    """`RNN(SimpleRNNCell(units, …), …)`, in place of `keras.layers.SimpleRNN`.
+
+    (batch, time, features) to (batch, units), with `return_sequences` to (batch, time, units).
+    Arguments: those of both.
+    """
 
     cell_class = SimpleRNNCell

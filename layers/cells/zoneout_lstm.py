@@ -60,6 +60,10 @@ class ZoneoutLSTMCell(LSTMCell):
 
 @keras.saving.register_keras_serializable(package="layers")
 class ZoneoutLSTM(CellLayer):
-    """`RNN(ZoneoutLSTMCell(units, …), …)`."""
+    """`RNN(ZoneoutLSTMCell(units, …), …)`.
+
+    (batch, time, features) to (batch, units), with `return_sequences` to (batch, time, units).
+    Arguments: those of both.
+    """
 
     cell_class = ZoneoutLSTMCell

@@ -1,1 +1,1 @@
-"""Weights in and models out: from PyTorch, as streams, as ONNX, and checked in exported graphs."""
+"""Weights in, from PyTorch; models out, as streams, ONNX and LiteRT; checks in exported graphs."""

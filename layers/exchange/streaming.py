@@ -43,18 +43,19 @@ STEPWISE_ON_LAST_AXIS = {
     *("Concatenate", "Softmax", "Any", "All", "Sum", "Mean", "Max", "Min"),
 }
 
-
 # Activations treat each number by itself, but for these.
 OVER_THE_LAST_AXIS = {
     *(keras.activations.softmax, keras.activations.log_softmax),
     *(keras.activations.sparsemax, keras.activations.glu),
     *(ops.softmax, ops.log_softmax, tf.nn.softmax, tf.nn.log_softmax),
 }
-ACTIVATIONS = [x for x in vars(keras.activations).values() if inspect.isfunction(x)]
 ELEMENTWISE = "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus"
 ELEMENTWISE += "softsign", "sigmoid", "tanh"
-ACTIVATIONS += OVER_THE_LAST_AXIS
-ACTIVATIONS += [getattr(place, name) for place in (ops, tf.nn) for name in ELEMENTWISE]
+ACTIVATIONS = [
+    *filter(inspect.isfunction, vars(keras.activations).values()),
+    *OVER_THE_LAST_AXIS,
+    *(getattr(place, name) for place in (ops, tf.nn) for name in ELEMENTWISE),
+]
 
 
 def streaming_model(model: keras.Model, mask: str | None = None) -> keras.Model:
@@ -85,7 +86,7 @@ def streaming_model(model: keras.Model, mask: str | None = None) -> keras.Model:
             "sequential model says how its layers are connected."
         )
     recurrent = [layer for layer in model.layers if isinstance(layer, RNN)]
-    whole = _only_of_constants(model, recurrent)
+    whole = _only_of_constants(recurrent)
     inputs = {x.name: _streamed(x, id(x) in whole) for x in model.inputs}
     states = {layer.name: _state_inputs(layer) for layer in recurrent}
     real = None if mask is None else keras.Input((None,), dtype="bool", name=mask)
@@ -208,7 +209,7 @@ def _has_time(x):
     return len(x.shape) > 2 or (len(x.shape) == 2 and (tokens or x.shape[1] is None))
 
 
-def _only_of_constants(model, recurrent):
+def _only_of_constants(recurrent):
     """The inputs that `constants` are made of and nothing that is read step by step."""
     calls = [
         (inspect.signature(layer.call).bind(*args, **kwargs).arguments)
@@ -313,6 +314,7 @@ def _check_stepwise(layer, given, each_step):
             along = _along_time(shape, rank)
         if along and along[0] != 1:
             raise _refusal(layer, "it joins each step with one of its own that does not stream")
+    # An array of Rescaling, Masking or Clip may lie along time.
     for held in ("scale", "offset", "mask_value", "x_min", "x_max"):
         along = _along_time(tuple(np.shape(getattr(layer, held, 0))), rank)
         if along and along[0] != 1:

@@ -72,8 +72,8 @@ def run(
     drops = cell.dropout_masks(tf.reduce_sum(sequences[:, :1], 1), states, training)
     weights = cell.weight_values()
     given = Given(sequences, states, mask, drops, list(constants))
-    call = Call.here(cell, training, unroll, return_sequences, weights, given)
-    plan = plans.plan(call, implementation)
+    call = Call.here(cell, training, unroll, return_sequences, weights, given, implementation)
+    plan = plans.plan(call)
 
     def batch_first(recurrence, may_skip):
         def execute(weights, given):

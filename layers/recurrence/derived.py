@@ -24,7 +24,7 @@ import tensorflow as tf
 from layers import matmul
 from layers.recurrence import loop
 from layers.recurrence.step import Gradients, Step
-from layers.recurrence.vjp import vjp, wide, with_gradient_of
+from layers.recurrence.vjp import differentiable_by_graph, vjp, wide
 
 
 class Passes(NamedTuple):
@@ -102,7 +102,7 @@ def recurrence(step: Step, return_sequences: bool, passes: Passes) -> Callable:
                         pairs = zip(found, tensors)
                         return [tf.zeros_like(x) if d is None else d for d, x in pairs]
 
-                    return with_gradient_of(slopes, slopes)(*sources, *dd)
+                    return differentiable_by_graph(slopes)(*sources, *dd)
 
                 return tf.nest.flatten((dw, d_inputs, ds, dc)), second
 

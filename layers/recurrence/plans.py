@@ -32,6 +32,7 @@ class Call:
         in_xla: Whether it is traced for a caller that XLA compiles as a whole.
         on_gpu: Whether there is one.
         alone: Whether nothing runs beside, such as another direction.
+        asked: The implementation that the caller wants, if any.
     """
 
     cell: Cell
@@ -44,15 +45,17 @@ class Call:
     in_xla: bool
     on_gpu: bool
     alone: bool
+    asked: str | None
 
     @classmethod
-    def here(cls, cell, training, unroll, return_sequences, weights, given) -> "Call":
+    def here(cls, cell, training, unroll, return_sequences, weights, given, asked) -> "Call":
         call = cls(
             *(cell, training, unroll, return_sequences, weights, given),
             eager=tf.executing_eagerly(),
             in_xla=private_apis.inside_xla(),
             on_gpu=there_is_a_gpu(),
             alone=rows.may_cut(),
+            asked=asked,
         )
         if call.eager:
             _look_once(call)
@@ -66,18 +69,13 @@ class Call:
     @property
     def time_first(self) -> Given:
         """The types and shapes that a recurrence is given."""
-        inputs, mask = self.given.inputs, self.given.mask
 
         def turned(t):
-            return (
-                None
-                if t is None
-                else tf.TensorSpec((t.shape[1], t.shape[0], *t.shape[2:]), t.dtype)
-            )
+            if t is None:
+                return None
+            return tf.TensorSpec((t.shape[1], t.shape[0], *t.shape[2:]), t.dtype)
 
-        return self.given._replace(
-            inputs=turned(inputs), mask=None if mask is None else turned(mask)
-        )
+        return self.given._replace(inputs=turned(self.given.inputs), mask=turned(self.given.mask))
 
     @property
     def depends(self) -> str | None:
@@ -112,24 +110,24 @@ class Plan(NamedTuple):
     instead_of: tuple[str, ...] = ()
 
 
-def plan(call: Call, asked: str | None) -> Plan:
-    """What runs: what was `asked` for, if it covers the call; else what is fast here.
+def plan(call: Call) -> Plan:
+    """What runs: what was asked for, if it covers the call; else what is fast here.
 
     In a graph that is traced for elsewhere, what runs there.
     """
     if place := elsewhere.place():
         return place.plan(call)
     makers = {"loop": plain, "derived": own_backward, "compiled": by_xla, "fused": one_operation}
-    order, refused = _order(call, asked), []
+    order, refused = _order(call), []
     for name in order:
-        found = makers[name](call, asked)
+        found = makers[name](call)
         if isinstance(found, Plan):
             return found._replace(instead_of=tuple(refused))
         refused.append(f"{name}: {found}")
     raise AssertionError(order)
 
 
-def _order(call, asked):
+def _order(call):
     """What to try, and in which order.
 
     `benchmarks/recurrence.py` measures what stands behind it. A graph for inference may be
@@ -139,16 +137,16 @@ def _order(call, asked):
     """
     if call.eager or call.unroll:
         return ["loop"]
-    if asked:
-        rest = ["derived"] if asked == "compiled" and call.training else []
-        return list(dict.fromkeys([asked, *rest, "loop"]))
+    if call.asked:
+        rest = ["derived"] if call.asked == "compiled" and call.training else []
+        return list(dict.fromkeys([call.asked, *rest, "loop"]))
     if call.training:
         on_cudnn = ["fused"] if call.on_gpu else []
         return [*on_cudnn, *(["compiled"] if not call.in_xla else []), "derived", "loop"]
     return ["loop"] if call.in_xla else ["fused", "loop"]
 
 
-def plain(call: Call, asked: str | None) -> Plan:
+def plain(call: Call) -> Plan:
     """A loop; in inference several steps at a time, which has the plain one's gradient."""
     forward, what, has_small_gradient = _loop(call)
     if has_small_gradient:
@@ -195,7 +193,7 @@ def _with_plain_gradient(call, run):
     return lambda batch_first: loop.differentiable(run(batch_first), batch_first(one, may_skip))
 
 
-def own_backward(call: Call, asked: str | None) -> Plan | str:
+def own_backward(call: Call) -> Plan | str:
     """The derived backward pass, in a graph or in what the caller has XLA compile."""
     step = call.step
     if step.outside:
@@ -218,10 +216,10 @@ def own_backward(call: Call, asked: str | None) -> Plan | str:
     return Plan("derived", run, f"a backward pass of its own, {where}" + _rows(call))
 
 
-def by_xla(call: Call, asked: str | None) -> Plan | str:
+def by_xla(call: Call) -> Plan | str:
     """What XLA compiles: the derived backward pass, and in inference the loop."""
     if call.in_xla:
-        return own_backward(call, asked) if call.training else plain(call, asked)
+        return own_backward(call) if call.training else plain(call)
     step = call.step
     if step.outside:
         return step.outside
@@ -249,7 +247,7 @@ def by_xla(call: Call, asked: str | None) -> Plan | str:
     return Plan("compiled", run, what + _rows(call))
 
 
-def one_operation(call: Call, asked: str | None) -> Plan | str:
+def one_operation(call: Call) -> Plan | str:
     """An operation for all steps: cuDNN's in training, with its gradient; in inference also
     TensorFlow's, with the plain loop's gradient."""
     cell, drops = call.cell, call.given.drops
@@ -268,18 +266,18 @@ def one_operation(call: Call, asked: str | None) -> Plan | str:
         return "dropout is on"
     (looped, looped_what, _), what = _loop(call), []
     if in_one_op:
-        few = "" if asked else f" below {fused.FEW} rows"
+        few = "" if call.asked else f" below {fused.FEW} rows"
         what.append(f"TensorFlow's operation for all steps{few}")
     if cell.cudnn_mode:
         what.append(f"cuDNN ({cell.cudnn_mode}) where it runs on a GPU")
-    if not (asked and in_one_op):
+    if not (call.asked and in_one_op):
         what.append(looped_what)
 
     def forward(batch_first):
         execute = looped(batch_first)
         if in_one_op:
             fast = batch_first(fused.recurrence(cell, call.return_sequences), True)
-            execute = fast if asked else fused.for_few_rows(fast, execute)
+            execute = fast if call.asked else fused.for_few_rows(fast, execute)
         if cell.cudnn_mode:
             on_cudnn = batch_first(cudnn.recurrence(cell, call.return_sequences), True)
             execute = cudnn.on_any_device(execute, on_cudnn)

@@ -35,11 +35,11 @@ def vjp_on_tape(function: Callable, arguments, dy):
     return found
 
 
-def with_gradient_of(fast: Callable, plain: Callable) -> Callable:
-    """`fast`, with the gradients of `plain`, of any order.
+def differentiable_by_graph(function: Callable) -> Callable:
+    """`function`, of tensors to a list of them, with gradients of any order by the graph.
 
-    Both are functions of tensors that return a list of them, the same. The gradient is such a
-    pair again, for no tape around may record its loops (`vjp_on_tape` says why).
+    The gradient is such a function again, for no tape around may record its loops
+    (`vjp_on_tape` says why).
     """
 
     @tf.custom_gradient
@@ -52,18 +52,18 @@ def with_gradient_of(fast: Callable, plain: Callable) -> Callable:
 
                 def of_floating(*values):
                     values = dict(zip(floating, values))
-                    return plain(*[values.get(k, t) for k, t in enumerate(given)])
+                    return function(*[values.get(k, t) for k, t in enumerate(given)])
 
                 values = [given[k] for k in floating]
                 found = vjp(of_floating, values, list(dy))
                 return [tf.zeros_like(v) if d is None else d for d, v in zip(found, values)]
 
             # Copies, for this may be traced in another graph, and the next order in a third.
-            found = with_gradient_of(slopes, slopes)(*map(tf.identity, tensors), *dy)
+            found = differentiable_by_graph(slopes)(*map(tf.identity, tensors), *dy)
             found = dict(zip(floating, tf.nest.flatten(found)))
             return [found.get(k) for k in range(len(tensors))]
 
-        return fast(*map(tf.stop_gradient, tensors)), gradient
+        return function(*map(tf.stop_gradient, tensors)), gradient
 
     return run
 

@@ -50,12 +50,12 @@ class AttentionMemory(keras.layers.Layer):
             it on from the layer before.
 
     Returns:
-        [keys, values, counts]: (batch, places, units) twice, and (batch, places) booleans. In
-        training, if the graph doesn't know how many places there are, with some more that don't
-        count.
+        [keys, values, counts]: (batch, places, units) twice, and (batch, places) booleans, which
+        places count. In training, if the graph doesn't know how many places there are, with some
+        more that don't.
 
     Raises:
-        ValueError: If an argument, or a shape, is wrong.
+        ValueError: If `units` or `score`, or a shape, is wrong.
     """
 
     def __init__(self, units: int, score: str = "general", initializer="glorot_uniform", **kwargs):
@@ -143,7 +143,7 @@ class AttentionCell(Cell):
         **kwargs: `name`, `dtype`, `trainable`, as in any Keras layer.
 
     Raises:
-        ValueError: If an argument is wrong.
+        ValueError: If `cell` or `score` is wrong.
     """
 
     def __init__(self, cell: Cell, score: str = "general", initializer="glorot_uniform", **kwargs):

@@ -29,7 +29,7 @@ class Written(NamedTuple):
     """What was written. `beam_search` has an axis more, the hypotheses, behind the batch.
 
     Attributes:
-        tokens: (batch, length) int32, behind the end filled with `end` (without one, never).
+        tokens: (batch, length) int32, filled with `end` after the end.
         lengths: (batch,) int32, how many tokens there are, the end not among them. What has not
             ended has `length`.
         log_probabilities: (batch,), log P of each, its end included.
@@ -59,9 +59,14 @@ def greedy_search(
         `Written`, of which the scores are the log-probabilities.
 
     Raises:
-        ValueError: If the logits, or `end`, are none.
+        ValueError: If `logits` is not (batch, tokens), `end` is not one of the tokens, or `step`
+            returns logits of another shape.
     """
-    return _written(step, logits, states, length, end, lambda logits, t: tf.argmax(logits, -1))
+
+    def most_probable(logits, t):
+        return tf.argmax(logits, -1)
+
+    return _written("greedy_search", step, logits, states, length, end, most_probable)
 
 
 def sample(
@@ -90,7 +95,7 @@ def sample(
         `Written`. Its log-probabilities are those of the model, whatever was left to draw from.
 
     Raises:
-        ValueError: If the logits, or a number, are none.
+        ValueError: As in `greedy_search`, or if `temperature`, `top_k` or `top_p` is out of range.
     """
     for name, value, most in (
         ("temperature", temperature, math.inf),
@@ -104,7 +109,7 @@ def sample(
         how = tf.cast(temperature, logits.dtype), top_k, tf.cast(top_p, logits.dtype)
         return sampling.draw(sampling.narrowed(logits, *how), seed, t)
 
-    return _written(step, logits, states, length, end, draw)
+    return _written("sample", step, logits, states, length, end, draw)
 
 
 def beam_search(
@@ -137,7 +142,8 @@ def beam_search(
         behind all that has. Where there are not so many hypotheses, the score is −∞.
 
     Raises:
-        ValueError: If an argument is wrong.
+        ValueError: As in `greedy_search`; or unless 1 ≤ `best` ≤ `width`; or if `length_penalty`
+            is negative, or `length` neither a number nor (batch,).
     """
     logits = _checked_logits("beam_search", logits, end)
     if not 1 <= best <= width:
@@ -159,7 +165,7 @@ def beam_search(
     length = tf.reduce_max(tf.concat([[0], tf.reshape(length, [-1])], 0))
     none = tf.constant(float("-inf"), dtype)
     constants = [tf.repeat(c, width, axis=0) for c in constants]
-    candidates = min(2 * width, width * choices)  # one in `choices` ends, so `width` do not
+    candidates = min(2 * width, width * choices)  # of each beginning, one at most ends
 
     def penalty(count):
         return ((5 + tf.cast(count, dtype)) / 6) ** tf.cast(length_penalty, dtype)
@@ -217,8 +223,8 @@ def beam_search(
     return Written(*(tf.gather(x, places, batch_dims=1) for x in _joined(found, unended)))
 
 
-def _written(step, logits, states, length, end, choose):
-    logits = _checked_logits("decoding", logits, end)
+def _written(name, step, logits, states, length, end, choose):
+    logits = _checked_logits(name, logits, end)
     choices, batch = logits.shape[-1], tf.shape(logits)[0]
     length = tf.convert_to_tensor(length, "int32")
 
@@ -233,7 +239,7 @@ def _written(step, logits, states, length, end, choose):
         log_p += tf.where(going, of_chosen, tf.zeros_like(of_chosen))
         if end is not None:
             lengths = tf.where(going & (chosen == end), t, lengths)
-        logits, states = _stepped("decoding", step, chosen, states, (), choices)
+        logits, states = _stepped(name, step, chosen, states, (), choices)
         return t + 1, logits, states, _with(tokens, chosen, t), lengths, log_p
 
     tokens = tf.fill([batch, length], 0 if end is None else end)

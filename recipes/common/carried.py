@@ -5,9 +5,6 @@ import tensorflow as tf
 
 import layers
 
-# What `initial_state` is given, and an example: for a stream's signatures.
-BATCH_SIZE = {"batch_size": tf.TensorSpec([], tf.int32)}, {"batch_size": 1}
-
 
 class Carried(keras.Model):
     """`model`, called on batch after batch of the same streams, each from the last states."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 
-def constant(values: np.ndarray, columns: list[str]) -> list[str]:
+def constant_columns(values: np.ndarray, columns: list[str]) -> list[str]:
     """The columns that always have the same value."""
     return [name for name, value in zip(columns, values.T) if np.ptp(value) == 0]
 
@@ -26,7 +26,7 @@ def refuse_coarse(values: np.ndarray, columns: list[str]) -> None:
             )
 
 
-def windows(args: argparse.Namespace, parts: np.ndarray) -> None:
+def refuse_bad_windows(args: argparse.Namespace, parts: np.ndarray) -> None:
     """Ends the program unless windows have a season to read, and fit into `parts`, so long."""
     if args.lookback < args.season:
         raise SystemExit(

@@ -3,7 +3,7 @@
 Neither has strings. So what makes numbers of text is written beside the model, `about.json`, and
 `serving/onnx_query.py` does it. Each model is written twice, as it is and with weights of 8 bits,
 and both are measured as the recipe measures its own, and how long that takes. What makes a task's
-`Numeric` stands where its export does.
+`PortableModel` stands where its export does.
 """
 
 import argparse
@@ -25,14 +25,15 @@ from serving import onnx_query
 SCORES = "accuracy", "macro_f1", "mse", "mae", "nats", "error_rate", "bleu", "exact"
 
 
-class Numeric(NamedTuple):
+class PortableModel(NamedTuple):
     """A model that takes numbers.
 
     Attributes:
         build: Makes it, {"model": it}; or several, which `about["models"]` names.
         about: What stands in `about.json`.
         arrays: {file's name: its arrays}, for what is too much for that.
-        as_model: From the page's class to what the recipe's evaluation takes for its model.
+        as_model: From a task of serving/onnx_query.py to what the recipe's evaluation calls as
+            its model.
         build_step: Makes the model that reads a sequence piece by piece, if it can be read so.
     """
 
@@ -49,7 +50,7 @@ class Numeric(NamedTuple):
 
 def write(
     args: argparse.Namespace,
-    make: Callable[[], Numeric],
+    make: Callable[[], PortableModel],
     score: Callable,
     examples: Callable[[], list] | None = None,
 ) -> None:
@@ -93,7 +94,7 @@ def write(
     files.write_json(args.output / "other_runtimes.json", found)
 
 
-def write_onnx(made: Numeric, folder: Path, examples: Callable | None) -> None:
+def write_onnx(made: PortableModel, folder: Path, examples: Callable | None) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     if made.build_step:
@@ -105,7 +106,7 @@ def write_onnx(made: Numeric, folder: Path, examples: Callable | None) -> None:
             quantize_dynamic(whole, small, weight_type=QuantType.QInt8)
 
 
-def write_litert(made: Numeric, folder: Path, examples: Callable | None) -> None:
+def write_litert(made: PortableModel, folder: Path, examples: Callable | None) -> None:
     for name, model in made.build().items():
         layers.export_litert(model, folder / f"{name}.tflite")
         layers.export_litert(model, folder / f"{name}_dynamic.tflite", quantize="dynamic")
@@ -120,11 +121,11 @@ def write_litert(made: Numeric, folder: Path, examples: Callable | None) -> None
         print(f"  {small.name} is left out: {error}")
 
 
-def read_onnx(made: Numeric, folder: Path, ending: str):
+def read_onnx(made: PortableModel, folder: Path, ending: str):
     return onnx_query.load(folder, ending)
 
 
-def read_litert(made: Numeric, folder: Path, ending: str = ".tflite"):
+def read_litert(made: PortableModel, folder: Path, ending: str = ".tflite"):
     """As `onnx_query.load`, answering by LiteRT, a row at a time."""
     from ai_edge_litert.interpreter import Interpreter
 

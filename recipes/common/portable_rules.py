@@ -18,7 +18,7 @@ def portable(rules: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def _portable(pattern):
     if pattern.startswith("(?i)"):
-        assert not re.search(r"\[|\\p", pattern)  # whose letters are no letters
+        assert not re.search(r"\[|\\p", pattern)  # their letters must stay
         cases = {letter: CASES.get(letter, letter + letter.upper()) for letter in ascii_lowercase}
         pattern = re.sub(r"(?<!\\)[a-z]", lambda one: f"[{cases[one[0]]}]", pattern[4:])
 

@@ -21,6 +21,9 @@ import tensorflow as tf
 import layers
 from recipes.common import warmup
 
+# Of the signature `initial_state`: what it is given, and an example.
+INITIAL_STATE_INPUTS = {"batch_size": tf.TensorSpec([], tf.int32)}, {"batch_size": 1}
+
 
 def publish(model: keras.Model, folder: Path, signatures: dict, keep: int | None = None) -> Path:
     """Exports `model` as the next version in `folder`.

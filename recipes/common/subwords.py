@@ -27,7 +27,7 @@ UNKNOWN_PENALTY = 10.0  # as in SentencePiece: below the least probable piece
 
 def split(texts: tf.Tensor) -> tf.RaggedTensor:
     """(batch,) texts to a ragged (batch, words)."""
-    texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")  # mends what is none
+    texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")  # what is none becomes U+FFFD
     return tf.strings.split(tf.strings.regex_replace(texts, BETWEEN, " "))
 
 

@@ -93,7 +93,7 @@ def separated(path: Path, encoding: str | None, separator: str, as_text: bool) -
         raise SystemExit(f"{path}: its rows have more values than its first line has names.")
     names = [name for name in found.columns if not name.startswith("Unnamed")]  # an index has none
     named = re.fullmatch(r"[^\W\d]\w*", names[0].strip()) if names else None  # as in date,101,102
-    if any(map(number, names)) and not named and names != [str(i) for i in range(len(names))]:
+    if any(map(is_number, names)) and not named and names != [str(i) for i in range(len(names))]:
         raise SystemExit(f"{path}: its first line must name the columns, and has numbers: {names}.")
     say_swallowed(path, found, separator)
     if as_text or separator == ",":
@@ -178,11 +178,12 @@ def refuse_ambiguous(path: Path, table: pd.DataFrame) -> None:
         )
 
 
-def number(text: str) -> bool:
+def is_number(text: str) -> bool:
     try:
-        return bool(float(text)) or True
+        float(text)
     except ValueError:
         return False
+    return True
 
 
 def as_written(value: object) -> str:

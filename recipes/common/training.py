@@ -22,9 +22,9 @@ import tensorflow as tf
 
 from recipes.common import files, workers
 
-# Where things lie, and what is asked in the end, does not make a run another one: what was
-# read counts by its content.
-PLACES = (
+# Arguments that don't make a run another one: where things lie, for what was read counts by its
+# content, and what is only asked in the end.
+NOT_OF_THE_RUN = (
     "output",
     "saved_models",
     "workers",
@@ -46,20 +46,7 @@ PLACES = (
 )
 
 # Nor do these files' names, which metrics.json has: their content counts.
-STARTS = "embeddings", "pretrained"
-
-# Options that came later, and what runs did that began before.
-LATER = {
-    "backwards": False,
-    "batch": None,
-    "bidirectional": False,
-    "crf": False,
-    "made_up_voices": 0,
-    "pieces": None,
-    "quantiles": None,
-    "tokens": "characters",
-    "units": 128,
-}
+STARTED_FROM = "embeddings", "pretrained"
 
 
 def seed(args: argparse.Namespace) -> None:
@@ -100,8 +87,7 @@ def enough_epochs(examples: int, batch: int, batches: int) -> int:
 def refuse_another(kept: dict, args: argparse.Namespace) -> None:
     """Ends the program if the run of which `kept` is the history was started otherwise."""
     now = identity(args)
-    before = {name: LATER[name] for name in now if name in LATER}
-    before |= {name: value for name, value in kept["run"].items() if name not in STARTS}
+    before = {name: value for name, value in kept["run"].items() if name not in STARTED_FROM}
     differences = []
     for name in [*now, *(name for name in before if name not in now)]:
         there, here = before.get(name), now.get(name)
@@ -125,7 +111,8 @@ def refuse_another(kept: dict, args: argparse.Namespace) -> None:
 
 def identity(args: argparse.Namespace) -> dict:
     """What makes a run this one."""
-    return {k: v for k, v in vars(args).items() if k not in (*PLACES, *STARTS, "extendable")}
+    others = *NOT_OF_THE_RUN, *STARTED_FROM, "extendable"
+    return {k: v for k, v in vars(args).items() if k not in others}
 
 
 def fingerprint(*data) -> str:
@@ -164,10 +151,9 @@ def history(output: Path) -> dict | None:
     way_on = f"--restart begins anew; or delete {path.parent}"
     try:
         kept = json.loads(path.read_text("utf-8"))
-        kept["run"], rows = dict(kept["run"]), list(kept["epochs"])
+        kept = {"run": dict(kept["run"]), "epochs": list(kept["epochs"])}
     except (ValueError, KeyError, TypeError) as error:
         raise SystemExit(f"{path} is damaged ({error}). {way_on}.") from error
-    kept["epochs"] = [*rows]
     while kept["epochs"] and not readable(weights(output, len(kept["epochs"]))):
         kept["epochs"].pop()
     if not kept["epochs"]:
@@ -358,7 +344,7 @@ def write_metrics(args: argparse.Namespace, trained: dict, model: keras.Model, *
     """Writes `args.output`/metrics.json: how the run was made, and what came out."""
     metrics = {
         **identity(args),
-        **{name: given for name in STARTS if (given := getattr(args, name, None))},
+        **{name: given for name in STARTED_FROM if (given := getattr(args, name, None))},
         "parameters": model.count_params(),
         "best_epoch": trained["best_epoch"],
         "training_seconds": trained["seconds"],

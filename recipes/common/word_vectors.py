@@ -106,21 +106,18 @@ def refuse_unknown(path: str, words: set[str]) -> None:
         )
 
 
-def embedding(vocabulary: list[str], path: str | None, dimension: int):
+def embedding(vocabulary: list[str], path: str):
     """The Keras layer "embedding", a vector for each of `vocabulary`, to be trained further.
 
     Args:
-        path: A file of vectors to start from, which also sets the dimension. Words that are
-            not in it start from random numbers of the same spread.
-        dimension: Where there is no file.
+        path: A file of vectors to start from. Words that are not in it start from random numbers
+            of the same spread.
 
     Raises:
         SystemExit: If the file is not in the format, or knows none of the words.
     """
     import keras  # not above: arguments are read before TensorFlow is imported
 
-    if path is None:
-        return keras.layers.Embedding(len(vocabulary), dimension, name="embedding")
     words, vectors = read(path, set(vocabulary))
     if not words:
         raise SystemExit(f"{path} has none of the {len(vocabulary)} words of this vocabulary.")

@@ -67,35 +67,35 @@ def export_litert(
     if (quantize == "int8") != (examples is not None):
         raise ValueError("`export_litert` needs `examples` for `quantize='int8'`, and only there.")
     if examples is not None:
-        inputs = getattr(model, "inputs", None)
-        rows, least = len(keras.tree.flatten(examples)[0]), batch_size
-        if inputs and inputs[0].shape[0]:
-            least = inputs[0].shape[0]
-        if rows < least:
-            raise ValueError(
-                f"`export_litert` got {rows} rows of `examples` for a batch of {least}: give at "
-                "least as many, some hundred are better."
-            )
-        if inputs and isinstance(examples, dict):
-            names = [*model.input] if isinstance(model.input, dict) else [x.name for x in inputs]
-            if {*examples} != {*names}:
-                raise ValueError(f"`examples` must be of {names}, got {sorted(examples)}.")
-            if not isinstance(model.input, dict):
-                examples = [examples[name] for name in names]  # as Keras reads it
-        elif inputs and len(keras.tree.flatten(examples)) != len(inputs):
-            raise ValueError(f"`examples` must be of {len(inputs)} inputs.")
+        examples = _checked_examples(examples, model, batch_size)
 
     def convert(model):
-        return _as_litert(model, batch_size)
+        whole = _as_litert(model, batch_size)  # which has to be right to the last digit
+        return _as_litert(model, batch_size, quantize, examples) if quantize else whole
 
-    if quantize is None:
-        return model_files.write(model, path, convert, "LiteRT")
+    model_files.write(model, path, convert, "LiteRT")
 
-    def convert_smaller(model):
-        _as_litert(model, batch_size)  # where it has to be right to the last digit
-        return _as_litert(model, batch_size, quantize, examples)
 
-    return model_files.write(model, path, convert_smaller, "LiteRT")
+def _checked_examples(examples, model, batch_size):
+    """`examples`, as Keras reads them."""
+    inputs = getattr(model, "inputs", None)
+    rows, least = len(keras.tree.flatten(examples)[0]), batch_size
+    if inputs and inputs[0].shape[0]:
+        least = inputs[0].shape[0]
+    if rows < least:
+        raise ValueError(
+            f"`export_litert` got {rows} rows of `examples` for a batch of {least}: give at "
+            "least as many, some hundred are better."
+        )
+    if inputs and isinstance(examples, dict):
+        names = [*model.input] if isinstance(model.input, dict) else [x.name for x in inputs]
+        if {*examples} != {*names}:
+            raise ValueError(f"`examples` must be of {names}, got {sorted(examples)}.")
+        if not isinstance(model.input, dict):
+            return [examples[name] for name in names]
+    elif inputs and len(keras.tree.flatten(examples)) != len(inputs):
+        raise ValueError(f"`examples` must be of {len(inputs)} inputs.")
+    return examples
 
 
 def _as_litert(model, batch_size, quantize=None, examples=None):

@@ -26,17 +26,8 @@ ludicrous mediocre mindless moronic nasty obnoxious offensive overrated painful 
 pointless poor predictable pretentious repetitive ridiculous rotten shallow silly sloppy
 stale stupid tedious terrible tiresome tired trashy ugly unbearable unconvincing
 uninspired uninteresting unfunny unwatchable weak worthless wooden"""
-WHOLES = [
-    "film",
-    "movie",
-    "picture",
-    "show",
-    "comedy",
-    "thriller",
-    "drama",
-    "production",
-    "romance",
-]
+WHOLES = ["film", "movie", "picture", "show", "comedy", "thriller", "drama", "production"]
+WHOLES += ["romance"]
 PARTS = ["story", "plot", "acting", "ending", "music", "script", "cast", "dialogue", "direction"]
 PARTS += ["humor", "photography", "performance", "beginning", "idea", "soundtrack"]
 

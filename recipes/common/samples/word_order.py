@@ -7,8 +7,6 @@ short_opinions.py were written by someone who knew them, and how few were answer
 
 import random
 
-Part = tuple[list[str], list[int]]
-
 GOOD = ["good", "great", "funny", "moving", "interesting", "beautiful", "clever"]
 BAD = ["bad", "awful", "boring", "silly", "dull", "terrible", "stupid"]
 NOUNS = ["film", "movie", "story", "plot", "acting", "ending", "music", "script", "cast"]
@@ -42,7 +40,7 @@ TEMPLATES = {
 }
 
 
-def parts(each: int = 10) -> dict[str, Part]:
+def parts(each: int = 10) -> dict[str, tuple[list[str], list[int]]]:
     """{kind: (texts, labels)}: `each` pairs from every template; a label is 1 for positive."""
     found = {}
     for kind, templates in TEMPLATES.items():

@@ -6,19 +6,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from recipes.common.other_runtimes import Numeric
+from recipes.common.other_runtimes import PortableModel
 from serving import onnx_query
 
 
 def numeric(
     model: keras.Model, mean, std, levels: tuple[float, ...], channels: list[str], example: str
-) -> Numeric:
+) -> PortableModel:
     """`example` is a window as CSV."""
     about = {"task": "forecasting", "channels": channels, "example": example}
     numbers = {"mean": mean, "std": std, "levels": levels}
     about |= {name: np.array(x).tolist() for name, x in numbers.items()}
     about["lookback"] = model.input_shape[1]
-    return Numeric(lambda: {"model": model}, about, {}, ForecasterAsModel)
+    return PortableModel(lambda: {"model": model}, about, {}, ForecasterAsModel)
 
 
 class ForecasterAsModel(NamedTuple):

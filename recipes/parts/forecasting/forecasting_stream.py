@@ -9,8 +9,8 @@ import tensorflow as tf
 from keras import ops
 
 from layers.exchange import checks
-from recipes.common.carried import BATCH_SIZE
 from recipes.common.cells import CELLS
+from recipes.common.publishing import INITIAL_STATE_INPUTS
 from recipes.parts.forecasting import quantiles
 
 MOST_STEPS = 2**16  # of all chunks of a request to the export, so that its memory is bounded …
@@ -83,9 +83,8 @@ class SeasonToEachStep(keras.layers.Layer):
         self.season = season
 
     def call(self, x):
-        found = tf.signal.frame(x, self.season, 1, axis=1)[
-            :, 1:
-        ]  # (batch, steps, season, channels)
+        # (batch, steps, season, channels)
+        found = tf.signal.frame(x, self.season, 1, axis=1)[:, 1:]
         found = tf.transpose(found - found[:, :, -1:], (0, 3, 1, 2))
         steps = tf.shape(found)[2] if x.shape[1] is None else x.shape[1] - self.season
         return tf.reshape(found, (tf.shape(x)[0] * x.shape[2], steps, self.season))
@@ -171,5 +170,5 @@ def signatures(
     example = {"chunk": np.broadcast_to(mean, (1, 1, channels)), **initial_state(tf.constant(1))}
     return {
         "stream": (stream, specs, example),
-        "initial_state": (initial_state, *BATCH_SIZE),
+        "initial_state": (initial_state, *INITIAL_STATE_INPUTS),
     }

@@ -25,12 +25,12 @@ class Series(NamedTuple):
     channels: list[str]
     dates: pd.DatetimeIndex
     step: str  # as pandas names it: "15min", "h", "D", "B" (working days), "7D", "M", …
-    drawn: np.ndarray  # (steps, channels), whether a value was missing, and interpolated
+    interpolated: np.ndarray  # (steps, channels), whether a value was missing
 
     @property
     def filled(self) -> dict[str, int]:
         """How many values of a channel were interpolated, if any."""
-        counts = self.drawn.sum(axis=0)
+        counts = self.interpolated.sum(axis=0)
         return {name: int(n) for name, n in zip(self.channels, counts) if n}
 
 
@@ -73,12 +73,12 @@ def series(
             "may stand once. Of several series keep one; where clocks were set back, use UTC; put "
             "a day and its time into one column; or name the column of dates with --date."
         )
-    step = in_our_names(step) if step else find_step(numbers.index)
+    step = canonical_step(step) if step else find_step(numbers.index)
     missing = missing_dates(numbers.index, rows, step)
     if not interpolate:
         refuse_missing(numbers, rows, missing)
     numbers = numbers.reindex(numbers.index.union(missing))
-    drawn = numbers.isna().to_numpy()
+    missing = numbers.isna().to_numpy()
     numbers = numbers.interpolate("linear", limit_direction="both")
     values = np.ascontiguousarray(numbers, "float32")
     if not np.all(np.isfinite(values)):
@@ -86,12 +86,12 @@ def series(
         what = "has no number" if numbers.isna().all().iloc[column] else "is beyond float32"
         raise SystemExit(f"Column {numbers.columns[column]!r} {what} ({numbers.index[row]}).")
     check_data.refuse_coarse(numbers.to_numpy("float64"), list(numbers.columns))
-    return Series(values, list(numbers.columns), numbers.index, step, drawn)
+    return Series(values, list(numbers.columns), numbers.index, step, missing)
 
 
 def without_constant(data: Series, steps: int) -> Series:
     """`data` without the channels that stay the same in its first `steps`, which are named."""
-    constant = check_data.constant(data.values[:steps], data.channels)
+    constant = check_data.constant_columns(data.values[:steps], data.channels)
     kept = [i for i, name in enumerate(data.channels) if name not in constant]
     if not kept:
         raise SystemExit(f"There is nothing to forecast: {', '.join(constant)} never changes.")
@@ -99,7 +99,7 @@ def without_constant(data: Series, steps: int) -> Series:
         return data
     print(f"Dropped, as they never change in the training part: {', '.join(constant)}.")
     left = [data.channels[i] for i in kept]
-    return Series(data.values[:, kept], left, data.dates, data.step, data.drawn[:, kept])
+    return Series(data.values[:, kept], left, data.dates, data.step, data.interpolated[:, kept])
 
 
 # --- Dates -----------------------------------------------------------------------------------
@@ -185,21 +185,25 @@ def find_step(dates: pd.DatetimeIndex) -> str:
     return pd.tseries.frequencies.to_offset(common).freqstr
 
 
-def in_our_names(step: str) -> str:
+def canonical_step(step: str) -> str:
     """`Series.step` for a frequency as pandas names it, wherever it is anchored."""
     start = step.upper().split("-")[0]
     for name in ("M", "Q", "Y"):
         if start in (name, f"{name}S", f"{name}E"):
             return name
-    if start in ("B", "W"):
-        return {"B": "B", "W": "7D"}[start]
+    if start == "B":
+        return "B"
+    if start == "W":
+        return "7D"
     try:
         offset = pd.tseries.frequencies.to_offset(step)
-        return offset.freqstr if pd.Timedelta(offset) > pd.Timedelta(0) else in_our_names("-")
-    except ValueError as error:
-        raise SystemExit(
-            f"--frequency {step}: not known. Examples are 15min, h, D, B (working days), W, M."
-        ) from error
+        if pd.Timedelta(offset) > pd.Timedelta(0):
+            return offset.freqstr
+    except ValueError:
+        pass
+    raise SystemExit(
+        f"--frequency {step}: not known. Examples are 15min, h, D, B (working days), W, M."
+    )
 
 
 def season(step: str) -> int:

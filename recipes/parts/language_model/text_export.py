@@ -12,9 +12,10 @@ import tensorflow as tf
 
 import layers
 from layers.exchange import checks
-from recipes.common.carried import BATCH_SIZE, state_sizes
-from recipes.common.other_runtimes import Numeric
+from recipes.common.carried import state_sizes
+from recipes.common.other_runtimes import PortableModel
 from recipes.common.portable_rules import portable
+from recipes.common.publishing import INITIAL_STATE_INPUTS
 from recipes.common.words import RULES, Words
 from recipes.parts.language_model.characters import Characters
 
@@ -97,7 +98,7 @@ def signatures(model: keras.Model, symbols: Characters | Words, example: str) ->
         top_k = checks.between("top_k", checks.shaped(top_k, []), 0, tf.int32.max)
         top_p = checks.between("top_p", checks.shaped(top_p, []), 0, 1)
         seed = checks.shaped(seed, [])
-        prompts = tf.strings.unicode_transcode(prompts, "UTF-8", "UTF-8")  # mends what is none
+        prompts = tf.strings.unicode_transcode(prompts, "UTF-8", "UTF-8")  # else U+FFFD
         numbers = bounded("prompts", prompts, length)
         every, states = follow(numbers, begin(numbers.nrows(tf.int32)))
 
@@ -127,11 +128,11 @@ def signatures(model: keras.Model, symbols: Characters | Words, example: str) ->
         ),
         "generate": (generate, specs, {"prompts": [example], **asked}),
         "stream": (stream, inputs, {"chunk": [example], **initial_state(tf.constant(1))}),
-        "initial_state": (initial_state, *BATCH_SIZE),
+        "initial_state": (initial_state, *INITIAL_STATE_INPUTS),
     }
 
 
-def numeric(model: keras.Model, symbols: Characters | Words) -> Numeric:
+def numeric(model: keras.Model, symbols: Characters | Words) -> PortableModel:
     """For ONNX and LiteRT: some characters or words more, and the states, go in."""
     streaming = layers.streaming_model(model)
     about = {"task": "writing", "start": symbols.start, "states": state_sizes(streaming)}
@@ -139,4 +140,4 @@ def numeric(model: keras.Model, symbols: Characters | Words) -> Numeric:
         about |= {"rules": portable(RULES), "words": symbols.known}
     else:
         about["characters"] = symbols.known
-    return Numeric(lambda: {"model": streaming}, about, {}, lambda page: page)
+    return PortableModel(lambda: {"model": streaming}, about, {}, lambda page: page)

@@ -5,11 +5,11 @@ import tensorflow as tf
 from keras import ops
 
 import layers
-from recipes.common.other_runtimes import Numeric
+from recipes.common.other_runtimes import PortableModel
 from recipes.common.portable_rules import portable
 
 
-def numeric(model: keras.Model, rules: list, tags: list[str]) -> Numeric:
+def numeric(model: keras.Model, rules: list, tags: list[str]) -> PortableModel:
     """`rules` are those that split a sentence."""
     spelling, known = model.get_layer("spelling"), model.get_layer("vocabulary")
 
@@ -38,4 +38,4 @@ def numeric(model: keras.Model, rules: list, tags: list[str]) -> Numeric:
 
         return probabilities
 
-    return Numeric(build, about, {}, as_model)
+    return PortableModel(build, about, {}, as_model)

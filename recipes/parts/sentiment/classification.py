@@ -11,7 +11,8 @@ from sklearn.metrics import accuracy_score, f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
-Part = tuple[list[str], list[int]]
+from recipes.parts.sentiment.labelled_texts import Part
+
 MOST = 100_000  # texts that simpler models learn from, so that memory is bounded
 
 
@@ -54,7 +55,7 @@ def baselines(
     def words_of(texts):
         return [text.decode() for text in standardize(texts).numpy()]
 
-    chosen = some_of(train[1])
+    chosen = stratified_sample(train[1])
     known, labels = words_of([train[0][i] for i in chosen]), [train[1][i] for i in chosen]
     if len(chosen) < len(train[0]):
         print(f"They learn from {len(chosen):,} of the {len(train[0]):,} texts.")
@@ -67,7 +68,7 @@ def baselines(
     return found
 
 
-def some_of(labels: list[int]) -> np.ndarray:
+def stratified_sample(labels: list[int]) -> np.ndarray:
     """The places of at most `MOST`, of each class as large a part, in their order."""
     by_class = np.argsort(labels, kind="stable")
     return np.sort(by_class[np.linspace(0, len(labels) - 1, min(MOST, len(labels))).astype(int)])

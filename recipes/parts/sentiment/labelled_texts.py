@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import tensorflow_datasets as tfds
 from sklearn.model_selection import train_test_split
 
 from recipes.common import check_data, prepared_data, tables
@@ -20,8 +21,6 @@ SHARE = 0.1  # of all texts, for validation and test, each
 
 def from_tfds(name: str) -> tuple[dict[str, Part], list[str]]:
     """(the parts that the dataset has, the names of the classes)."""
-    import tensorflow_datasets as tfds
-
     splits, info = prepared_data.load(name)
     texts = [n for n, f in info.features.items() if isinstance(f, tfds.features.Text)]
     labels = [n for n, f in info.features.items() if isinstance(f, tfds.features.ClassLabel)]

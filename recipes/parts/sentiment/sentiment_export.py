@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from layers.exchange import checks
-from recipes.common.other_runtimes import Numeric
+from recipes.common.other_runtimes import PortableModel
 from recipes.common.portable_rules import portable
 from recipes.parts.sentiment import classification, ngrams, sentiment_stream
 from serving import onnx_query
@@ -59,7 +59,7 @@ def signatures(model: keras.Model, labels: list[str], examples: list[str], longe
     return found
 
 
-def numeric(model: keras.Model, rules: list, labels: list[str], longest: int) -> Numeric:
+def numeric(model: keras.Model, rules: list, labels: list[str], longest: int) -> PortableModel:
     """For ONNX and LiteRT: the network; its n-grams are a table beside it. `rules` make its words.
 
     Without n-grams, the text is read forwards alone, and may arrive in pieces.
@@ -92,7 +92,7 @@ def numeric(model: keras.Model, rules: list, labels: list[str], longest: int) ->
         scores = {"network": network(numbers)}
         return {"model": keras.Model(numbers, scores, name=model.name)}
 
-    return Numeric(build, about, arrays, ClassifierAsModel, build_step)
+    return PortableModel(build, about, arrays, ClassifierAsModel, build_step)
 
 
 class ClassifierAsModel(NamedTuple):

@@ -12,7 +12,7 @@ from keras import ops
 
 from layers.exchange import checks
 from recipes.common import masked_pooling
-from recipes.common.carried import BATCH_SIZE
+from recipes.common.publishing import INITIAL_STATE_INPUTS
 from recipes.common.words import split_off_tail
 
 
@@ -101,5 +101,5 @@ def signatures(
     example = {"chunk": example, **initial_state(tf.constant(1))}
     return {
         "stream": (stream, inputs, example),
-        "initial_state": (initial_state, *BATCH_SIZE),
+        "initial_state": (initial_state, *INITIAL_STATE_INPUTS),
     }

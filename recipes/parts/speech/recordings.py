@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.signal
+import soundfile
 
 from recipes.common import check_data, prepared_data, subwords
 from recipes.common.samples import syllables
@@ -136,8 +137,6 @@ def read(path: Path, rate: int) -> np.ndarray:
     Raises:
         SystemExit: If it is no sound, too short or too long, or silent; the message says so.
     """
-    import soundfile  # here: only who has sound files needs it
-
     try:
         info = soundfile.info(path)
         if info.duration > LONGEST:
@@ -213,7 +212,7 @@ def by_many_speakers(found: list[Recording], seed: int) -> Parts:
     return parts(found, [part.get(recording.speaker, "train") for recording in found])
 
 
-def shared(found: list[Recording], group: Callable, seed: int | None) -> Parts:
+def split_by_group(found: list[Recording], group: Callable, seed: int | None) -> Parts:
     """Of each group a tenth, one at least, to test on, as many to validate.
 
     Args:
@@ -224,9 +223,9 @@ def shared(found: list[Recording], group: Callable, seed: int | None) -> Parts:
     for i, recording in enumerate(found):
         groups.setdefault(group(recording), []).append(i)
     names, random = ["train"] * len(found), np.random.default_rng(seed)
-    for group in groups.values():
-        order = group if seed is None else random.permutation(group)
-        count = max(1, len(group) // 10)
+    for places in groups.values():
+        order = places if seed is None else random.permutation(places)
+        count = max(1, len(places) // 10)
         for i in order[:count]:
             names[i] = "test"
         for i in order[count : 2 * count]:
@@ -234,7 +233,7 @@ def shared(found: list[Recording], group: Callable, seed: int | None) -> Parts:
     return parts(found, names)
 
 
-def listed(found: list[Recording], folder: Path, seed: int) -> Parts | None:
+def split_by_lists(found: list[Recording], folder: Path, seed: int) -> Parts | None:
     """As the folder's testing_list.txt says, and its validation_list.txt, or else a tenth of the
     rest, drawn, validates. A line is WORD/FILE; how many name no recording here is said. None, if
     there are no lists.
@@ -334,14 +333,14 @@ def load(args: argparse.Namespace, rate: int) -> Parts:
         found = (from_table if table else from_folder)(args.data, rate)
         if args.test_speaker:
             return by_speaker(found, args.test_speaker, lambda _: 0)
-        split = None if table else listed(found, args.data, args.seed)
+        split = None if table else split_by_lists(found, args.data, args.seed)
         speakers = {recording.speaker for recording in found}
         # Names of files that are each another's, a number or a date, name no speakers.
         if not split and "" not in speakers and 10 <= len(speakers) <= len(found) / 2:
             print(f"{len(speakers):,} speakers, by the {'table' if table else 'names of files'}.")
             split = by_many_speakers(found, args.seed)
-        return split or shared(found, lambda r: 0 if table else r.text, args.seed)
+        return split or split_by_group(found, lambda r: 0 if table else r.text, args.seed)
     found = sample(args.seed) if args.dataset == "sample" else spoken_digits()
     if args.split == "shared":
-        return shared(found, lambda r: (r.speaker, r.text), None)
+        return split_by_group(found, lambda r: (r.speaker, r.text), None)
     return by_speaker(found, args.test_speaker, lambda r: (r.speaker, r.text))

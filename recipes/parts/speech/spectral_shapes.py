@@ -32,7 +32,7 @@ class Conv2D(OfNoRows, keras.layers.Conv2D):
     pass
 
 
-def found(x: tf.Tensor, mask: tf.Tensor, bands: int) -> tf.Tensor:
+def convolved(x: tf.Tensor, mask: tf.Tensor, bands: int) -> tf.Tensor:
     """(batch, steps, frames of a step · bands) to (batch, steps, features).
 
     Args:

@@ -7,8 +7,9 @@ from keras import ops
 
 import layers
 from layers.exchange import checks
-from recipes.common.carried import BATCH_SIZE, state_sizes
-from recipes.common.other_runtimes import Numeric
+from recipes.common.carried import state_sizes
+from recipes.common.other_runtimes import PortableModel
+from recipes.common.publishing import INITIAL_STATE_INPUTS
 from recipes.parts.speech import ctc, log_mel, resampling
 
 # In a request, so that its memory is bounded:
@@ -21,7 +22,7 @@ INPUTS = {
 }
 
 
-def heard(samples: tf.Tensor, lengths: tf.Tensor, rate: tf.Tensor, to: int) -> tuple:
+def checked_samples(samples: tf.Tensor, lengths: tf.Tensor, rate: tf.Tensor, to: int) -> tuple:
     """(samples at `to`, how many of each row count), from checked inputs of these names.
 
     What stands behind a row's length is taken for 0, whatever it is.
@@ -63,12 +64,12 @@ def word_signatures(model: keras.Model, words: list[str], example: np.ndarray, r
     """
 
     def recognize(*given):
-        samples, lengths = heard(*given, rate)
+        samples, lengths = checked_samples(*given, rate)
         logits = model({"samples": samples, "lengths": lengths}, training=False)
         text = tf.gather(tf.constant(words), tf.argmax(logits, axis=-1))
         return {"text": text, "probabilities": tf.nn.softmax(logits)}
 
-    return {"serving_default": (recognize, INPUTS, asked(example, rate))}
+    return {"serving_default": (recognize, INPUTS, example_inputs(example, rate))}
 
 
 def text_signatures(
@@ -82,7 +83,7 @@ def text_signatures(
     hear = model.get_layer("log_mel")
 
     def recognize(*given):
-        samples, lengths = heard(*given, rate)
+        samples, lengths = checked_samples(*given, rate)
         # Nothing at all makes a step, too.
         samples = tf.pad(samples, [[0, 0], [0, hear.needed]])
         found = model(
@@ -93,7 +94,7 @@ def text_signatures(
         best = tf.stack([symbols.texts(each) for each in best], axis=1)
         return {"text": symbols.texts(numbers), "texts": best, "probabilities": probabilities}
 
-    found = {"serving_default": (recognize, INPUTS, asked(example, rate))}
+    found = {"serving_default": (recognize, INPUTS, example_inputs(example, rate))}
     if looks_back_only(model):
         found |= stream_signatures(model, symbols, example, rate)
     return found
@@ -163,16 +164,16 @@ def stream_signatures(
     begun = {"chunk": example[None], "rate": rate, **initial_state(tf.constant(1))}
     return {
         "stream": (stream, specs, begun),
-        "initial_state": (initial_state, *BATCH_SIZE),
+        "initial_state": (initial_state, *INITIAL_STATE_INPUTS),
     }
 
 
-def asked(example: np.ndarray, rate: int) -> dict:
+def example_inputs(example: np.ndarray, rate: int) -> dict:
     """The inputs that ask about one recording."""
     return {"samples": example[None], "lengths": [len(example)], "rate": rate}
 
 
-def numeric_for_words(model: keras.Model, words: list[str]) -> Numeric:
+def numeric_for_words(model: keras.Model, words: list[str]) -> PortableModel:
     """For ONNX and LiteRT, of a model that tells words: from the power in each band on."""
     hear = model.get_layer("log_mel")
 
@@ -186,10 +187,10 @@ def numeric_for_words(model: keras.Model, words: list[str]) -> Numeric:
         return lambda given: tf.constant(page.scores(_recordings(given)))
 
     about = {"task": "listening", "words": words, **_front_end(hear)}
-    return Numeric(build, about, _bands(hear), as_model)
+    return PortableModel(build, about, _bands(hear), as_model)
 
 
-def numeric_for_texts(model: keras.Model, symbols: ctc.Symbols) -> Numeric:
+def numeric_for_texts(model: keras.Model, symbols: ctc.Symbols) -> PortableModel:
     """For ONNX and LiteRT, of a model that hears texts: from the power in each band on."""
     hear = model.get_layer("log_mel")
 
@@ -213,7 +214,7 @@ def numeric_for_texts(model: keras.Model, symbols: ctc.Symbols) -> Numeric:
 
     about = {"task": "transcription", "names": symbols.names, "separator": symbols.separator}
     about |= _front_end(hear)
-    return Numeric(build, about, _bands(hear), as_model)
+    return PortableModel(build, about, _bands(hear), as_model)
 
 
 def _front_end(hear):

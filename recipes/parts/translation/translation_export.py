@@ -13,7 +13,7 @@ import tensorflow as tf
 import layers
 from layers.exchange import checks
 from layers.sequences.decoding import Written
-from recipes.common.other_runtimes import Numeric
+from recipes.common.other_runtimes import PortableModel
 from recipes.common.portable_rules import portable
 from recipes.common.subwords import BETWEEN, END, PAD, UNKNOWN, Subwords, split
 
@@ -164,7 +164,7 @@ def signatures(translator: Translator, example: str) -> dict:
     }
 
 
-def numeric(translator: Translator) -> Numeric:
+def numeric(translator: Translator) -> PortableModel:
     """For ONNX and LiteRT: two models, what reads a sentence and a step of what writes."""
     known = translator.subwords
     inputs = translator.encoder.outputs
@@ -204,4 +204,4 @@ def numeric(translator: Translator) -> Numeric:
         "penalty": PENALTY,
         "more": MORE,
     }
-    return Numeric(build, about, {}, as_model)
+    return PortableModel(build, about, {}, as_model)

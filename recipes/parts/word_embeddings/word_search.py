@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from layers.exchange import checks
-from recipes.common.other_runtimes import Numeric
+from recipes.common.other_runtimes import PortableModel
 from recipes.parts.word_embeddings.vector_tables import ngrams
 
 FREQUENT = 30_000  # answers are among so many most frequent words
@@ -115,7 +115,7 @@ def signatures(answers: Answers) -> dict:
     }
 
 
-def numeric(words: list[str], vectors: np.ndarray) -> Numeric:
+def numeric(words: list[str], vectors: np.ndarray) -> PortableModel:
     """For ONNX and LiteRT: the numbers of words, from 0, to their vectors."""
 
     def build():
@@ -125,7 +125,7 @@ def numeric(words: list[str], vectors: np.ndarray) -> Numeric:
         return {"model": keras.Model(numbers, {"vectors": found}, name="word_embeddings")}
 
     about = {"task": "vectors", "words": words, "frequent": FREQUENT}
-    return Numeric(build, about, {}, lambda page: page)
+    return PortableModel(build, about, {}, lambda page: page)
 
 
 def show(answers: Answers, words: list[str], questions: list[list[str]]) -> None:
