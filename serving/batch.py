@@ -367,7 +367,9 @@ def main(argv: list[str] | None = None) -> None:
             read = (args.file.resolve(), args.encoding, done["rows"], args.column, name, shape)
             how = (args.signature, columns, kind, args.batch)
             with contextlib.closing(scored(read, version, how, args.processes)) as found:
-                rate = write(beside, done, kind, header.getvalue().encode(), found)
+                rate = write(
+                    beside, done, kind, header.getvalue().encode(errors="backslashreplace"), found
+                )
             if not done["answered"]:
                 shutil.rmtree(beside)
                 raise SystemExit(f"No row of {args.file} could be answered; nothing is written.")

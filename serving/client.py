@@ -51,19 +51,26 @@ class Rest:
         body = json.dumps({"signature_name": signature, "inputs": inputs})
         path = f"/v1/models/{urllib.parse.quote(model)}:predict"
         try:
-            self.connection.request("POST", path, body, {"Content-Type": "application/json"})
-            response = self.connection.getresponse()
-            answer = json.loads(response.read())
+            try:
+                status, answer = self.post(path, body)
+            except ConnectionError:  # servers close what is idle; a request changes nothing there
+                self.connection.close()
+                status, answer = self.post(path, body)
         except TimeoutError:
             raise late(self.address, self.timeout) from None
         except OSError as error:
             raise absent(self.address, error) from None
         except (http.client.HTTPException, ValueError):
             raise SystemExit(f"What answers at {self.address} speaks no REST for models.") from None
-        if response.status != 200:
+        if status != 200:
             raise refused(answer.get("error", answer))
         outputs = answer["outputs"]
         return outputs if isinstance(outputs, dict) else {"outputs": outputs}  # one has no name
+
+    def post(self, path: str, body: str) -> tuple[int, dict]:
+        self.connection.request("POST", path, body, {"Content-Type": "application/json"})
+        response = self.connection.getresponse()
+        return response.status, json.loads(response.read())
 
 
 class Grpc:

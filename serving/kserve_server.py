@@ -19,6 +19,7 @@ import warnings
 from pathlib import Path
 
 import kserve
+import query
 import tensorflow as tf
 from kserve.errors import InvalidInput, ModelNotFound
 from query import versions
@@ -35,24 +36,34 @@ class SavedModel(kserve.Model):
     def __init__(self, folder: Path):
         super().__init__(folder.parent.name if folder.name.isdigit() else folder.name)
         self.folder, self.version, self.loading = folder, None, threading.Lock()
+        self.exported = None  # when, for a deleted version's number may come again
         self.broken = set()  # so that a request does not wait for what has failed before
         self.load()
 
     def load(self) -> bool:
         with self.loading:
             for version in versions(self.folder):
-                if version == self.version or self.replaced_by(version):
+                if self.answers(version) or self.replaced_by(version):
                     break
         self.ready = self.version is not None
         return self.ready
 
+    def answers(self, version: Path) -> bool:
+        """Whether it is `version` that is loaded."""
+        try:
+            return (version, exported(version)) == (self.version, self.exported)
+        except FileNotFoundError:  # deleted meanwhile
+            return False
+
     def replaced_by(self, version: Path) -> bool:
         """Whether `version` answers from now on: if it can be loaded."""
-        changed = version, max(path.stat().st_mtime_ns for path in version.rglob("*"))
-        if changed in self.broken:
-            return False
+        changed = None
         try:
-            self.model, self.version = tf.saved_model.load(version), version
+            changed = version, max(path.stat().st_mtime_ns for path in version.rglob("*"))
+            if changed in self.broken:
+                return False
+            when = exported(version)
+            self.model, self.version, self.exported = tf.saved_model.load(version), version, when
         except Exception as error:  # whatever half a file can cause
             self.broken.add(changed)
             (reason, *_) = str(error).splitlines() or [type(error).__name__]
@@ -62,14 +73,17 @@ class SavedModel(kserve.Model):
 
     async def predict(self, payload: dict, headers=None, response_headers=None) -> dict:
         if not isinstance(payload, dict):
-            raise InvalidInput("A request is a JSON object, its Content-Type application/json.")
+            raise InvalidInput(
+                "A request is a JSON object, its Content-Type application/json, by KServe's "
+                f"protocol V1: /v1/models/{self.name}:predict."
+            )
         return await asyncio.to_thread(self.answer, payload)  # others are answered meanwhile
 
     def answer(self, payload: dict) -> dict:
         self.load()
         signatures = self.model.signatures
         name = payload.get("signature_name", "serving_default")
-        if name not in signatures:
+        if not isinstance(name, str) or name not in signatures:
             raise InvalidInput(f"{self.name} has no signature {name!r}, but {list(signatures)}")
         specs = signatures[name].structured_input_signature[1]
         given = named_inputs(payload, specs)
@@ -84,6 +98,10 @@ class SavedModel(kserve.Model):
             return {"outputs": only if len(columns) == 1 else columns}
         rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
         return {"predictions": only if len(columns) == 1 else rows}
+
+
+def exported(version: Path) -> int:
+    return (version / "saved_model.pb").stat().st_mtime_ns
 
 
 def named_inputs(payload: dict, specs: dict) -> dict:
@@ -110,7 +128,7 @@ def is_named(value) -> bool:
 
 def tensor(name: str, value, spec: tf.TensorSpec) -> tf.Tensor:
     try:
-        found = tf.convert_to_tensor(from_base64(value), spec.dtype)
+        found = query.tensor(from_base64(value), spec.dtype)
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"{name}: {error}") from None
     if not spec.shape.is_compatible_with(found.shape):
@@ -133,7 +151,7 @@ def plain(value, name: str):
         return [plain(v, name) for v in value]
     if isinstance(value, bytes):
         b64 = name.endswith("_bytes")
-        return {"b64": base64.b64encode(value).decode()} if b64 else value.decode()
+        return {"b64": base64.b64encode(value).decode()} if b64 else value.decode(errors="replace")
     return value
 
 

@@ -138,7 +138,7 @@ class Forecaster:
     def __init__(self, about: dict, run: Callable, folder: Path):
         self.run, self.levels = run, about["levels"]
         self.mean, self.std = (np.array(about[name], "float32") for name in ("mean", "std"))
-        self.shape = about["lookback"], len(self.mean)
+        self.shape, self.channels = (about["lookback"], len(self.mean)), about["channels"]
 
     def standardized(self, window: np.ndarray) -> np.ndarray:
         """What the model says: (windows, [levels,] horizon, channels)."""
@@ -148,8 +148,13 @@ class Forecaster:
     def __call__(self, paths: list[str]) -> dict[str, list]:
         import text  # not above: recipes have this page, too, and not the folder
 
-        window = [np.array(text.numbers(Path(path)), "float32") for path in paths]
-        for path, each in zip(paths, window):
+        window = []
+        for path in paths:
+            names, rows = text.named_numbers(Path(path))
+            each, channels = np.array(rows, "float32"), self.channels
+            if names and {*names} >= {*channels} and len(names) == len({*names}):
+                each = each[:, [names.index(name) for name in channels]]  # in their order
+            window.append(each)
             if each.shape != self.shape:
                 raise SystemExit(
                     f"{path} has {each.shape} rows and columns of numbers, not {self.shape}."

@@ -45,7 +45,7 @@ def asker(signature, name: str, spec) -> Callable[[list], list[dict]]:
 
     def ask(values):
         if spec.dtype != tf.string:
-            value = tf.constant(values, spec.dtype)
+            value = query.tensor(values, spec.dtype)
         elif spec.shape.rank == 1:
             value = tf.constant([text(v) for v in values])
         else:  # words, apart already or by spaces
@@ -66,12 +66,20 @@ def asker(signature, name: str, spec) -> Callable[[list], list[dict]]:
             raise ValueError(f"a text is expected, got {value!r}")
         return value.encode()  # what is no UTF-8 is refused here
 
+    refusals = tf.errors.InvalidArgumentError, ValueError, TypeError
+
     def ask_or_halve(values):
-        """Halves what is refused, until the row at fault is alone."""
+        """Halves what is refused, until the row at fault is alone.
+
+        Raises:
+            tf.errors.OpError: If no row is at fault, such as when memory has run out.
+        """
         try:
             return ask(values)
         except (tf.errors.OpError, ValueError, TypeError) as error:
             if len(values) == 1:
+                if not isinstance(error, refusals):
+                    raise
                 return [{"error": reason(error)}]
             half = len(values) // 2
             return ask_or_halve(values[:half]) + ask_or_halve(values[half:])
@@ -184,6 +192,9 @@ def main(argv: list[str] | None = None) -> None:
         os.replace(beside, args.output)
     except OSError as error:
         raise SystemExit(f"{args.output} could not be written: {error}") from None
+    except tf.errors.OpError as error:
+        said = query.reason(error)
+        raise SystemExit(f"\nThe model can't be run: {said}; nothing is written.") from None
     except KeyboardInterrupt:
         raise SystemExit("\nStopped; nothing is written.") from None
     finally:

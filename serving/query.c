@@ -13,6 +13,8 @@
    its elements, one a line. Each output is written in the same form. Numbers are float32,
    int32 or int64; all else is text. */
 
+#include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,26 +61,32 @@ static TF_Tensor* read_tensor(TF_DataType type, const char* name) {
   for (int64_t n = strtoll(text, &end, 10); end != text; n = strtoll(text, &end, 10)) {
     if (rank == MOST_DIMENSIONS || n < 0) fail(name, "not a shape");
     dims[rank++] = n;
-    count *= n;
+    if (__builtin_mul_overflow(count, n, &count)) fail(name, "not a shape");
     text = end;
   }
+  if (count < 0 || count > INT64_MAX / 64) fail(name, "not a shape");
   size_t size = type == TF_STRING ? sizeof(TF_TString) : TF_DataTypeSize(type);
   TF_Tensor* tensor = TF_AllocateTensor(type, dims, rank, count * size);
+  if (!tensor) fail(name, "too large");
   void* data = TF_TensorData(tensor);
   for (int64_t i = 0; i < count; i++) {
     if (!(text = line())) fail(name, "too few elements");
+    errno = 0;
     if (type == TF_FLOAT) {
-      ((float*)data)[i] = strtof(text, NULL);
+      ((float*)data)[i] = strtof(text, &end);
     } else if (type == TF_INT32) {
-      ((int32_t*)data)[i] = atoi(text);
+      int64_t n = strtoll(text, &end, 10);
+      if (n < INT32_MIN || n > INT32_MAX) errno = ERANGE;
+      ((int32_t*)data)[i] = (int32_t)n;
     } else if (type == TF_INT64) {
-      ((int64_t*)data)[i] = atoll(text);
+      ((int64_t*)data)[i] = strtoll(text, &end, 10);
     } else if (type == TF_STRING) {
       TF_StringInit((TF_TString*)data + i);
       TF_StringCopy((TF_TString*)data + i, text, strlen(text));
     } else {
       fail(name, "of a type that is not read here");
     }
+    if (type != TF_STRING && (end == text || *end || errno)) fail(text, "not such a number");
   }
   return tensor;
 }

@@ -11,6 +11,7 @@ import argparse
 import re
 from pathlib import Path
 
+import numpy as np
 import quiet
 import text
 
@@ -40,6 +41,24 @@ def main() -> None:
     except tf.errors.OpError as error:
         raise SystemExit(f"The model refuses this: {reason(error)}") from None
     text.show(args.inputs, {output: found.numpy().tolist() for output, found in answers.items()})
+
+
+def tensor(value, dtype):
+    """`value` as a tensor of `dtype`.
+
+    Raises:
+        ValueError, TypeError: If it is of another kind, or beyond what the type holds.
+    """
+    tf = quiet.tensorflow()
+    if dtype != tf.string:
+        kind = np.array(value).dtype.kind
+        if kind == "b" and dtype != tf.bool:
+            raise ValueError("a number is expected, got true or false")
+        if kind in "iu" and dtype.is_integer:
+            least, most = np.min(value, initial=0), np.max(value, initial=0)
+            if least < dtype.min or most > dtype.max:
+                raise ValueError(f"{dtype.name} holds {dtype.min} to {dtype.max}")
+    return tf.convert_to_tensor(value, dtype)
 
 
 def load(folder: Path, signature: str) -> tuple:

@@ -5,9 +5,11 @@ A row that can't be read comes with the reason, and those behind it are read.
 
 import collections
 import csv
+import datetime
 import itertools
 import json
 import os
+import pickle
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,21 +21,28 @@ Row = tuple[dict, object, str]
 TABLES = (".csv", ".tsv")
 KINDS = (*TABLES, ".jsonl", ".ndjson", ".txt", ".parquet")
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
+HOUR = datetime.timedelta(hours=1)  # that clocks go back
 LONGEST = 2**24  # characters of a row; more have lost an end of a line, or of a quotation
 AT_A_TIME = 1024  # rows of Parquet
+LOOKED_AT = 100  # rows, for what their columns are
+DEEPEST = 200  # brackets within brackets of JSON
 
 
 def source(path: Path, encoding: str):
     """The file, open. What is not in its encoding goes on, and is refused with its row.
 
     Raises:
-        SystemExit: If the file's name or the encoding is none that is known.
+        SystemExit: If the file's name or the encoding is none that is known, or another one.
     """
     kind = path.suffix.lower()
     if kind not in KINDS:
         raise SystemExit(f"{path}: by its name it is none of {', '.join(KINDS)}.")
     if kind == ".parquet":
         return open(path, "rb")
+    with open(path, "rb") as file:
+        begins = file.read(2)
+    if begins in (b"\xff\xfe", b"\xfe\xff") and encoding.lower().startswith("utf-8"):
+        raise SystemExit(f"{path} is in UTF-16: say so with --encoding utf-16.")
     try:
         return open(path, encoding=encoding, errors="surrogateescape", newline="")
     except LookupError:
@@ -62,9 +71,13 @@ def rows(file, column: str | None, name: str) -> tuple[list[str], Iterator[Row]]
     if kind in (".jsonl", ".ndjson"):
         wanted = column or name
         found = (json_row(line, wanted) for line in lines(file) if line.strip())
-        first = next(found, ({}, None, ""))
-        names = [wanted] if "line" in first[0] else list(first[0])
-        return names or [wanted], itertools.chain([first] if first[0] else [], found)
+        looked_at, names = [], [wanted]
+        for row in itertools.islice(found, LOOKED_AT):
+            looked_at.append(row)
+            if row[1] is not None:  # one that can be read
+                names = [*row[0]]
+                break
+        return names, itertools.chain(looked_at, found)
     names, found = parquet(file) if kind == ".parquet" else table(file)
     wanted = column or (names[0] if len(names) == 1 else name)
     if wanted not in names:
@@ -82,25 +95,32 @@ def windows(file, steps: int, channels: int) -> tuple[list[str], Iterator[Row]]:
         SystemExit: If there are not as many columns of numbers as channels.
     """
     names, found = table(file)
-    first = next(found, ({}, ""))
-    # Nothing may be a missing number.
-    columns = [name for name, cell in first[0].items() if not cell or number(cell) is not None]
+    looked_at = [*itertools.islice(found, LOOKED_AT)]
+    columns = columns_of_numbers(names, [given for given, error in looked_at if not error])
     if len(columns) != channels:
         raise SystemExit(
             f"{file.name}: the model takes {channels} numbers a step, and the columns of numbers "
-            f"in the first row are {columns}. (Numbers have decimal points.)"
+            f"are {columns}. (Numbers have decimal points.)"
         )
 
     def read():
-        window, before = collections.deque(maxlen=steps), {}
-        for given, error in itertools.chain([first], found):
+        window, dates = (collections.deque(maxlen=steps) for _ in range(2))
+        for given, error in itertools.chain(looked_at, found):
             step = [number(given.get(name, "")) for name in columns]
             if not error and None in step:
                 name = columns[step.index(None)]
                 error = f"no number in column {name!r}: {given[name]!r}"
-            error, before = error or earlier(given, before), given
+            date = next((cell for cell in given.values() if DATE.match(cell)), "")
+            above = (dates[-1], dates[0]) if date and dates else ()
+            late = next((one for one in above if went_back(one, date)), None)
+            if not error and late:
+                error = f"{date} stands below {late}: the oldest row comes first"
             if error:
                 window.clear()
+                dates.clear()
+            if date:
+                dates.append(date)
+            if error:
                 yield given, None, error
                 continue
             window.append(step)
@@ -109,14 +129,23 @@ def windows(file, steps: int, channels: int) -> tuple[list[str], Iterator[Row]]:
     return names, read()
 
 
-def earlier(given: dict, before: dict) -> str:
-    """What to say if a date is earlier than the one above it, else ""."""
-    for column, cell in given.items():
-        above = before.get(column, "")
-        if DATE.match(cell) and DATE.match(above):  # the first column of dates
-            late = cell[:10] < above[:10]
-            return f"{cell} stands below {above}: the oldest row comes first" if late else ""
-    return ""
+def columns_of_numbers(names: list[str], rows: list[dict]) -> list[str]:
+    """The columns of which most cells are numbers, or none is anything."""
+    found = []
+    for name in names:
+        cells = [row[name] for row in rows if row[name]]
+        if 2 * sum(number(cell) is not None for cell in cells) >= len(cells):
+            found.append(name)
+    return found
+
+
+def went_back(first: str, then: str) -> bool:
+    """Whether `then` is earlier, by more than clocks go back."""
+    try:
+        times = [datetime.datetime.fromisoformat(date) for date in (first, then)]
+        return times[1] < times[0] - HOUR
+    except (ValueError, TypeError):  # in another form, or one with a zone
+        return then[:10] < first[:10]
 
 
 def number(cell: str) -> float | None:
@@ -154,6 +183,8 @@ def json_row(line: str, column: str) -> Row:
         return {"line": line[:1000]}, None, error
     try:
         given = json.loads(line)
+        if line.count("[") + line.count("{") > DEEPEST:
+            pickle.dumps(given)  # as it is sent to a process
     except (ValueError, RecursionError) as error:
         return {"line": line.rstrip()}, None, f"no JSON: {error}"
     if not isinstance(given, dict) or column not in given:
@@ -185,6 +216,14 @@ def table(file) -> tuple[list[str], Iterator[tuple[dict, str]]]:
     header = file.readline(LONGEST).rstrip("\r\n")
     separator = max(first, ",", ";", "\t", "|", key=header.count)
     names = [cell.strip() for cell in next(csv.reader([header], delimiter=separator), [])]
+    twice = [name for name in names if name and names.count(name) > 1]
+    if twice:
+        raise SystemExit(f"{file.name} has two columns {twice[0]!r}: rename one.")
+    if any("\ud800" <= c <= "\udfff" for c in header):
+        raise SystemExit(
+            f"{file.name}: its first line is not in {file.encoding}: say what it is in with "
+            "--encoding, for example cp1252."
+        )
 
     def read():
         for cells, line, error in records(lines(file), separator, len(names)):
@@ -224,9 +263,11 @@ def records(found: Iterable[str], separator: str, count: int) -> Iterator[tuple[
             cells, error = [], str(unread)
         if not taken:
             return
-        if error:
+        # A tab never stands in a value; quotation marks may.
+        apart = separator == "\t" and (error or any("\t" in cell for cell in cells))
+        if error or apart:
             ahead.extendleft(reversed(taken[1:]))
-        if error and separator == "\t":  # which never stands in a value; quotation marks may
+        if apart:
             cells = taken[0].rstrip("\r\n").split("\t")
             error = counted(cells)
         if taken[0].strip("\r\n"):

@@ -5,11 +5,17 @@ import re
 from pathlib import Path
 
 WITH_COMMAS = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?(e[+-]?\d+)?", re.IGNORECASE)
-DATE = re.compile(r"\d{4}-\d\d-\d\d")
+THOUSANDS = re.compile(r"[+-]?([1-9]\d{0,2},\d{3}|\d{1,3})")  # maybe: 1,050
+DATE = re.compile(r"\d{4}-\d\d-\d\d([T ][\d:.]*\d$)?")  # where there is a time, without its zone
 
 
 def numbers(path: Path) -> list[list[float]]:
-    """The numbers of a CSV file, below its header if it has one, without columns of text.
+    """The numbers of a CSV file, below its header if it has one, without columns of text."""
+    return named_numbers(path)[1]
+
+
+def named_numbers(path: Path) -> tuple[list[str] | None, list[list[float]]]:
+    """(the names of the columns of numbers, if there is a header; the rows).
 
     Where something else separates, numbers may have decimal commas. The oldest row comes first.
     """
@@ -31,24 +37,54 @@ def numbers(path: Path) -> list[list[float]]:
     fits = [[WITH_COMMAS.fullmatch(cell.strip()) for cell in column] for column in zip(*found)]
     some = [separator != "," and any(x and x[3] for x in column) for column in fits]
     commas = [a or (any(some) and all(column[1:])) for a, column in zip(some, fits)]
+    if separator != ";":  # beside which commas are decimal
+        refuse_ambiguous(path, [c for c, a in zip(zip(*found), some) if a])
 
     def number(row, i):
-        try:
-            return float(row[i].replace(".", "").replace(",", ".") if commas[i] else row[i])
-        except ValueError:
-            return None
+        if commas[i]:
+            if not WITH_COMMAS.fullmatch(row[i].strip()):
+                return None
+            return as_number(row[i].replace(".", "").replace(",", "."))
+        return as_number(row[i])
 
-    columns = [i for i in range(len(commas)) if number(found[-1], i) is not None]
+    last = enumerate(found[-1])
+    columns = [i for i, x in last if number(found[-1], i) is not None or as_number(x) is not None]
+    header = None
     if all(number(found[0], i) is None for i in columns) or named_by_numbers(found, columns):
+        header = [found[0][i].strip() for i in columns]
         del found[0]
     refuse_newest_first(path, found)
     rows = [[number(row, i) for i in columns] for row in found]
     for line, row in enumerate(rows):
         if None in row:
+            i = columns[row.index(None)]
             raise SystemExit(
-                f"{path}: no number in column {columns[row.index(None)]} of {found[line]}"
+                f"{path}: no number in column {i} of {found[line]}"
+                + (", which has decimal commas elsewhere" if commas[i] else "")
             )
-    return rows
+    return header, rows
+
+
+def as_number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+def refuse_ambiguous(path: Path, columns: list[tuple[str, ...]]) -> None:
+    """Ends the program if 1,050 may be a thousand and fifty, as no other comma says it isn't."""
+    asked = None
+    for column in columns:
+        cells = [cell.strip() for cell in column[1:]]
+        if not all(map(THOUSANDS.fullmatch, cells)):
+            return
+        asked = asked or next((cell for cell in cells if "," in cell), None)
+    if asked:
+        raise SystemExit(
+            f"{path} has {asked}. Is that a whole number, or one with a decimal comma? Write it "
+            "without the comma, or with a decimal point."
+        )
 
 
 def named_by_numbers(rows: list[list[str]], columns: list[int]) -> bool:
@@ -63,7 +99,8 @@ def refuse_newest_first(path: Path, rows: list[list[str]]) -> None:
     for column in zip(*rows):
         column = [cell.strip() for cell in column]
         if all(map(DATE.match, column)):
-            if column[0][:10] > column[-1][:10]:
+            first, last = (DATE.match(cell)[0] for cell in (column[0], column[-1]))
+            if first[:10] > last[:10] or (len(first) == len(last) and first > last):
                 raise SystemExit(
                     f"{path} begins with {column[0]} and ends with {column[-1]}: put the oldest "
                     "row first."

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import batch
 import numpy as np
+import predict
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -172,6 +173,60 @@ def test_rows_that_cannot_be_read_are_named_and_those_behind_them_answered(
     assert [r["row"] for r in bad] == [2, 3]
 
 
+@pytest.mark.parametrize(("step", "windows"), [(15, 90 - 59), (-15, 0)])
+def test_within_a_day_too_the_oldest_row_comes_first(tmp_path, step, windows):
+    """But for an hour, that clocks go back."""
+    start = datetime.datetime(2024, 10, 27, 12)
+    dates = [start + i * datetime.timedelta(minutes=step) for i in range(90)]
+    dates = [date - datetime.timedelta(hours=date.hour > 20) for date in dates]
+    rows_of = [f"{date:%Y-%m-%d %H:%M},{i}" for i, date in enumerate(dates)]
+    (tmp_path / "a.csv").write_text("\n".join(["date,a", *rows_of]))
+    with rows.source(tmp_path / "a.csv", "utf-8-sig") as file:
+        _, found = rows.windows(file, 60, 1)
+        assert sum(value is not None for _, value, _ in found) == windows
+
+
+def test_quotation_marks_of_a_tsv_and_other_encodings(model, tmp_path, in_this_process):
+    path = tmp_path / "a.tsv"
+    path.write_text('id\ttext\n1\t"This is bad.\n2\tMy money back."\n3\tfine\n')
+    good, bad = answers(model, path, tmp_path / "tsv", "--column", "text")
+    assert [row["text"] for row in good] == ['"This is bad.', 'My money back."', "fine"] and not bad
+    path.write_bytes("Größe\ttext\n1\tab\n".encode("cp1252"))
+    with pytest.raises(SystemExit, match=r"first line is not in utf-8.*--encoding"):
+        answers(model, path, tmp_path / "header", "--column", "text")
+    (good, *_), _ = answers(model, path, tmp_path / "1252", "--column", "text", "--encoding=cp1252")
+    assert good["Größe"] == "1"
+    path = tmp_path / "a.txt"
+    path.write_bytes("I liked it.\r\nGreat\r\n".encode("utf-16"))
+    with pytest.raises(SystemExit, match="--encoding utf-16"):
+        answers(model, path, tmp_path / "16")
+    good, _ = answers(model, path, tmp_path / "16", "--encoding", "utf-16")
+    assert [row["size"] for row in good] == [11, 5]
+
+
+def test_json_nested_deeply_and_columns_that_are_called_line(model, tmp_path, in_this_process):
+    path = tmp_path / "a.jsonl"
+    deep = "[" * 600 + "]" * 600
+    lines = ["oops", '{"line": 1, "sentences": "ab"}', f'{{"sentences": "a", "x": {deep}}}']
+    path.write_text("\n".join([*lines, '{"line": 2, "sentences": "abc"}']))
+    good, bad = answers(model, path, tmp_path / "out", "--format", "csv")
+    assert [(row["line"], row["row"], row["size"]) for row in good] == [
+        ("1", "2", "2"),
+        ("2", "4", "3"),
+    ]
+    assert [row["row"] for row in bad] == [1, 3]
+
+
+def test_a_machine_that_fails_is_no_bad_row():
+    def signature(sentences):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM")
+
+    signature.structured_outputs = {}
+    ask = predict.asker(signature, "sentences", tf.TensorSpec([None], tf.string))
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        ask(["a", "b"])
+
+
 def test_a_line_without_an_end_is_one_bad_row(tmp_path, monkeypatch):
     monkeypatch.setattr(rows, "LONGEST", 100)
     (tmp_path / "a.txt").write_text("ab\n" + "x" * 1000 + "\ncd\n")
@@ -208,6 +263,13 @@ def test_each_row_of_a_series_where_a_window_ends(model, tmp_path, in_this_proce
     (tmp_path / "a.csv").write_text("a\n1\n2\n")
     with pytest.raises(SystemExit, match=r"takes 2 numbers a step.*\['a'\]"):
         answers(model, tmp_path / "a.csv", tmp_path / "more", *how)
+    (tmp_path / "a.csv").write_text("day,a,note,b\nMon,?,,2\nTue,3,,4\nWed,5,late,6\nThu,7\n")
+    good, bad = answers(model, tmp_path / "a.csv", tmp_path / "bad_first", *how)
+    assert [(r["row"], r["total"]) for r in good] == [(3, 18)]
+    assert [r["row"] for r in bad] == [1, 4]  # in whatever row
+    (tmp_path / "a.csv").write_text("a,b,a\n1,2,3\n")
+    with pytest.raises(SystemExit, match="two columns 'a'"):
+        answers(model, tmp_path / "a.csv", tmp_path / "twice", *how)
     (tmp_path / "a.jsonl").write_text('{"window": [[1, 2], [3, 4]]}\n{"window": [[1, 2]]}\n')
     good, bad = answers(model, tmp_path / "a.jsonl", tmp_path / "json", *how)
     assert [r["total"] for r in good] == [10] and "got shape" in bad[0]["error"]

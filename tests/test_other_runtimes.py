@@ -327,6 +327,9 @@ def test_a_forecaster_with_quantiles(tmp_path):
     expected, found = served(tf.constant(window)), page([tmp_path / "window.csv"])
     for name in ("forecast", "quantiles"):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5)
+    swapped = "\n".join(["date,b,a", *(f"x,{b},{a}" for a, b in window[0].tolist())])
+    (tmp_path / "window.csv").write_text(swapped)  # named, in another order
+    np.testing.assert_array_equal(page([tmp_path / "window.csv"])["forecast"], found["forecast"])
     shown = {"forecast", "forecast_q10", "forecast_q50", "forecast_q90"}
     assert by_level(found).keys() == shown  # as they are printed
     for wrong, says in (

@@ -107,6 +107,9 @@ def test_lines_of_text_and_json(model, tmp_path):
         found[0]["doubled"] == "[[2.0, 4.0], [6.0, 8.0]]"
         and "got shape (1, 2)" in found[1]["error"]
     )
+    with pytest.raises(SystemExit, match="nothing is written"):
+        path.write_text('{"window": [[true, true], [true, true]]}\n')
+        answers(model, path, tmp_path / "out.csv", "--signature", "numbers")
     path.write_text('{"window": [[1, 2], [3, NaN]]}\n{"window": [[1, 2], [3, 4]]}\n')
     found = answers(model, path, tmp_path / "out.csv", "--signature", "numbers")
     assert found[0]["error"].startswith("`window` must be finite") and not found[1]["error"]

@@ -63,6 +63,9 @@ def test_decimal_commas_and_a_header_in_another_encoding(versions, tmp_path):
         ("0,5;1\n2;3\n4;5\n", [[0.5, 1], [2, 3], [4, 5]]),
         ("0,5;1,5\n2;3\n", [[0.5, 1.5], [2, 3]]),
         ("date,due,a\n2024-01-01,2024-02-10,5\n2024-01-02,2024-01-20,6\n", [[5], [6]]),
+        ("d\ta\tb\nx\t1,050\t0,5\ny\t2\t1\n", [[1.05, 0.5], [2, 1]]),
+        ("d,a\n2024-01-01 00:00,1\n2024-01-01 23:00,3\n", [[1], [3]]),
+        ("d,a\n2024-10-27 02:30+02:00,1\n2024-10-27 02:15+01:00,3\n", [[1], [3]]),
     ],
 )
 def test_numbers_are_what_they_were_in_training(tmp_path, text, found):
@@ -77,6 +80,10 @@ def test_numbers_are_what_they_were_in_training(tmp_path, text, found):
         ("a,b\n1,2\n,3\n4,5\n", "no number in column 0"),
         ("1,2\n3\n", r"\['3'\] has not as many values"),
         ("d,a\n2024-01-03,1\n2024-01-02,3\n", "put the oldest row first"),
+        ("d,a\n2024-01-01 23:00,1\n2024-01-01 00:00,3\n", "put the oldest row first"),
+        ("d;a\nx;2.5\ny;1,5\nz;3.75\n", r"column 1 of \['x', '2.5'\], which has decimal commas"),
+        ("d\ta\nx\t1,234.50\ny\t1,234\n", r"column 1 of \['x', '1,234.50'\]"),
+        ("d\ta\nx\t1,234\ny\t12,345\n", "Is that a whole number"),
     ],
 )
 def test_bad_files_are_named(tmp_path, text, error):

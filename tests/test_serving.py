@@ -404,9 +404,9 @@ def test_what_cannot_be_loaded_leaves_the_version_before(with_kserve, tmp_path, 
         (count,) = model.answer({"signature_name": "count", "inputs": {"x": [0]}})["outputs"]
         return count
 
-    def save(version):
+    def save(version, number=None):
         module = tf.Module()
-        module.number = tf.Variable(int(version))
+        module.number = tf.Variable(number or int(version))
         spec = tf.TensorSpec([None], tf.int32, name="x")
         module.count = tf.function(lambda x: {"count": x + module.number}, [spec])
         tf.saved_model.save(module, tmp_path / version, {"count": module.count})
@@ -431,6 +431,9 @@ def test_what_cannot_be_loaded_leaves_the_version_before(with_kserve, tmp_path, 
     shutil.rmtree(tmp_path / "4")
     save("4")  # as it should have been
     assert version_that_answers() == 4
+    shutil.rmtree(tmp_path / "4")
+    save("4", 5)  # its number again, with no request between
+    assert version_that_answers() == 5
     shutil.rmtree(tmp_path / "4")  # back to what can be loaded
     assert version_that_answers() == 1
     shutil.rmtree(tmp_path / "1")
@@ -519,6 +522,9 @@ def test_inputs_that_are_refused(rest_port, grpc_port, tmp_path):
         ({"inputs": [["a"], ["b"]]}, "(2, 1), expected (None,)"),
         ({"inputs": [{"b64": "?"}]}, "sentences"),
         ({"inputs": ["a"], "signature_name": "letters"}, "no signature 'letters'"),
+        ({"inputs": ["a"], "signature_name": []}, "no signature []"),
+        ({"signature_name": "initial_state", "inputs": {"batch_size": 2**32 + 1}}, "int32 holds"),
+        ({"signature_name": "initial_state", "inputs": {"batch_size": True}}, "got true or false"),
     ],
 )
 def test_bad_requests_are_answered_with_the_reason(rest_port, body, reason):

@@ -299,7 +299,14 @@ CSV = """
 import { readFileSync } from "node:fs";
 globalThis.navigator ??= { language: "en" };
 const { parseCsv } = await import("./serving/web/csv.js");
-console.log(JSON.stringify(JSON.parse(readFileSync(0)).map((text) => parseCsv(text))));
+const read = (text) => {
+  try {
+    return parseCsv(text);
+  } catch (problem) {
+    return { problem: String(problem.message || problem) };
+  }
+};
+console.log(JSON.stringify(JSON.parse(readFileSync(0)).map(read)));
 """
 
 
@@ -318,6 +325,16 @@ def test_tables_as_the_clients_read_them(packages, tmp_path):
     for text, found in zip(texts, node(CSV, texts), strict=True):
         (tmp_path / "window.csv").write_bytes(text.encode())
         assert found["rows"] == numbers_of_csv(tmp_path / "window.csv")
+    refused = [
+        "d;a\nx;2.5\ny;1,5\nz;3.75\n",
+        "d\ta\nx\t1,234\ny\t12,345\n",
+        "d,a\n2024-01-01 23:00,1\n2024-01-01 00:00,3\n",
+    ]
+    for text, found in zip(refused, node(CSV, refused), strict=True):
+        assert found.get("problem"), found
+        (tmp_path / "window.csv").write_bytes(text.encode())
+        with pytest.raises(SystemExit):
+            numbers_of_csv(tmp_path / "window.csv")
 
 
 def test_what_is_missing_is_named(tmp_path):

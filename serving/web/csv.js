@@ -4,7 +4,8 @@
 import { Problem } from "./language.js";
 
 const WITH_COMMAS = /^[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?(e[+-]?\d+)?$/i;
-const DATE = /^\d{4}-\d\d-\d\d/;
+const THOUSANDS = /^[+-]?([1-9]\d{0,2},\d{3}|\d{1,3})$/; // maybe: 1,050
+const DATE = /^\d{4}-\d\d-\d\d([T ][\d:.]*\d$)?/; // where there is a time, without its zone
 const NAME = /^\s*[\p{L}_][\p{L}\p{N}_]*\s*$/u;
 
 /** {names: of the columns, or null; rows: [[number, …], …]} */
@@ -23,10 +24,16 @@ export function parseCsv(text) {
   const fits = places.map((i) => found.map(({ cells }) => WITH_COMMAS.exec(cells[i].trim())));
   const some = fits.map((column) => separator !== "," && column.some((x) => x?.[3]));
   const commas = places.map((i) => some[i] || (some.includes(true) && fits[i].slice(1).every(Boolean)));
-  const number = ({ cells }, i) =>
-    read(commas[i] ? cells[i].replaceAll(".", "").replace(",", ".") : cells[i]);
+  // Beside ";" commas are decimal. Else 1,050 may be a thousand and fifty, if no other says it isn't.
+  if (separator !== ";") refuseAmbiguous(places.filter((i) => some[i]).map((i) => cellsBelow(found, i)));
+  const number = ({ cells }, i) => {
+    if (!commas[i]) return read(cells[i]);
+    const fit = WITH_COMMAS.test(cells[i].trim());
+    return fit ? read(cells[i].replaceAll(".", "").replace(",", ".")) : null;
+  };
 
-  const columns = places.filter((i) => number(found.at(-1), i) !== null);
+  const last = found.at(-1);
+  const columns = places.filter((i) => number(last, i) !== null || read(last.cells[i]) !== null);
   if (!columns.length) throw new Problem("noNumbers");
   // As in date,101,102.
   const [above, below] = found.map(({ cells }) => cells[0]);
@@ -36,8 +43,11 @@ export function parseCsv(text) {
   const dates = places
     .map((i) => found.map(({ cells }) => cells[i].trim()))
     .find((column) => column.length && column.every((one) => DATE.test(one)));
-  if (dates && dates[0].slice(0, 10) > dates.at(-1).slice(0, 10))
-    throw new Problem("newestFirst", dates[0], dates.at(-1));
+  if (dates) {
+    const [first, then] = [dates[0], dates.at(-1)].map((one) => DATE.exec(one)[0]);
+    if (first.slice(0, 10) > then.slice(0, 10) || (first.length === then.length && first > then))
+      throw new Problem("newestFirst", dates[0], dates.at(-1));
+  }
   const rows = found.map((row) => columns.map((i) => number(row, i)));
   rows.forEach((row, i) => {
     const bad = row.indexOf(null);
@@ -45,6 +55,16 @@ export function parseCsv(text) {
     if (bad >= 0) throw new Problem("noNumber", at, columns[bad] + 1, cells[columns[bad]]);
   });
   return { names: header && columns.map((i) => header[i].trim()), rows };
+}
+
+function cellsBelow(found, i) {
+  return found.slice(1).map(({ cells }) => cells[i].trim());
+}
+
+function refuseAmbiguous(columns) {
+  if (!columns.every((cells) => cells.every((cell) => THOUSANDS.test(cell)))) return;
+  const asked = columns.flat().find((cell) => cell.includes(","));
+  if (asked) throw new Problem("ambiguous", asked);
 }
 
 /** A line's cells; one in quotation marks may hold the separator. */

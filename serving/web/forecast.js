@@ -16,7 +16,7 @@ export async function startForecast(root, ask) {
 
   /** {names, past: [step][channel], levels: [[step][channel] for each], middle: which of them} */
   async function answer(text) {
-    const { names, rows } = parseCsv(text);
+    const { names, rows } = inOrder(parseCsv(text), channels);
     const width = rows[0].length;
     if (width !== channels.length) throw new Problem("wrongWidth", width, channels);
     if (rows.length < lookback) throw new Problem("tooShort", rows.length, lookback);
@@ -87,6 +87,13 @@ export async function startForecast(root, ask) {
   });
   if (!field.value) field.value = about.example;
   return { answer, draw };
+}
+
+/** The columns that the model reads, in its order, if they are named so. */
+function inOrder({ names, rows }, channels) {
+  const places = channels.map((name) => names?.indexOf(name) ?? -1);
+  if (places.includes(-1) || new Set(names).size < names.length) return { names, rows };
+  return { names: channels, rows: rows.map((row) => places.map((i) => row[i])) };
 }
 
 function picture({ name, past, next, band }, width) {

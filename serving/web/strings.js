@@ -56,6 +56,8 @@ export const STRINGS = {
       `Row ${row} has ${n} values, the first row ${width}. Give all rows the same number of values.`,
     noNumber: (row, column, cell) =>
       `Row ${row} has no number in column ${column}: "${cell}". Write one there, or leave the column out.`,
+    ambiguous: (cell) =>
+      `Is ${cell} a whole number, or one with a decimal comma? Write it without the comma, or with a decimal point.`,
     wrongWidth: (n, channels) =>
       `There are ${n} columns of numbers, and the model reads ${channels.length}: ${channels.join(", ")}. Paste these, in this order.`,
     tooShort: (n, needed) =>
@@ -137,6 +139,7 @@ export const STRINGS = {
       `第 ${row} 行有 ${n} 个值，第一行有 ${width} 个。请让每行的个数相同。`,
     noNumber: (row, column, cell) =>
       `第 ${row} 行第 ${column} 列不是数值：“${cell}”。请补上数值，或去掉这一列。`,
+    ambiguous: (cell) => `${cell} 是整数，还是带小数逗号的数？请去掉逗号，或改用小数点。`,
     wrongWidth: (n, channels) =>
       `数值共 ${n} 列，模型要读 ${channels.length} 列：${channels.join("、")}。请按此顺序粘贴。`,
     tooShort: (n, needed) =>
