@@ -58,7 +58,8 @@ class Cell(keras.Layer):
         kernel_regularizer, recurrent_regularizer, bias_regularizer: Regularizers.
         kernel_constraint, recurrent_constraint, bias_constraint: Constraints.
         dropout: Rate at which input features are dropped, in [0, 1); one mask for
-            all time steps of a sequence (Gal & Ghahramani 2016).
+            all time steps of a sequence (Gal & Ghahramani 2016). (In `keras.layers.RNN` a cell
+            draws anew in each step; in `layers.RNN` it does not.)
         recurrent_dropout: The same for the state on its way into the matrix
             product; with it, each gate has masks of its own.
         seed: Seed of the dropout masks.
@@ -195,6 +196,7 @@ class Cell(keras.Layer):
     def steps_as(self, cls: type) -> bool:
         """Whether a step is that of `cls`: nothing that it is made of changed by a subclass."""
         made_of = "update", "project", "product", "dot", "input_bias", "weight_values"
+        made_of += "new_states", "dropout_masks"
         changed = any(getattr(type(self), n) is not getattr(cls, n) for n in made_of)
         return not changed and not any(n in vars(self) for n in made_of)
 
@@ -252,9 +254,23 @@ class Cell(keras.Layer):
         return super().add_weight(*args, **{"autocast": False, **kwargs})
 
     def weight_values(self) -> list[tf.Tensor]:
-        """The values of `self.weights`, in the compute dtype; integers as they are."""
-        values = (tf.convert_to_tensor(w.value) for w in self.weights)  # `cast` may not read
-        return [tf.cast(v, self.compute_dtype) if v.dtype.is_floating else v for v in values]
+        """The values of `self.weights`, in the compute dtype; integers as they are, and so what a
+        layer inside keeps in its own type."""
+        values = [tf.convert_to_tensor(w.value) for w in self.weights]  # `cast` may not read
+        kept = self._kept_in_their_type
+        casts = [v.dtype.is_floating and id(w) not in kept for v, w in zip(values, self.weights)]
+        return [tf.cast(v, self.compute_dtype) if c else v for v, c in zip(values, casts)]
+
+    @property
+    def _kept_in_their_type(self) -> set[int]:
+        """Weights of Keras's layers inside that these don't compute with in this cell's type, such
+        as the moving statistics of batch normalization."""
+        found = set()
+        for layer, weights in private_apis.layers_inside(self):
+            if not isinstance(layer, Cell):
+                same = layer.autocast and layer.compute_dtype == self.compute_dtype
+                found |= {id(w) for w, casts in weights if not (same and casts)}
+        return found
 
     @contextlib.contextmanager
     def constant_weights(
@@ -282,6 +298,9 @@ class Cell(keras.Layer):
         Args:
             inputs: (batch, features), any one step.
             states: The initial states.
+
+        Returns:
+            Masks, each (batch, columns), or (1, columns) for all rows.
         """
         count = self.gates if self.recurrent_dropout else 1
 
@@ -356,13 +375,14 @@ class Cell(keras.Layer):
         name, sizes = type(self).__name__, self.state_size
         if isinstance(error, ValueError) and "to unpack" in str(error):
             return ValueError(
-                f"`{name}.update` was given {len(self.state_sizes)} states, for its `state_size` "
-                f"is {sizes}, and unpacks another number ({error}). Set `self.state_size` in "
-                f"`__init__`, after `super().__init__`, to a list with a size for each state. "
-                f"{CONTRACT}"
+                f"`{name}.update` unpacks another number than there are ({error}). It was given "
+                f"{len(self.state_sizes)} states, for its `state_size` is {sizes}. If that is "
+                "what it unpacks, set `self.state_size` in `__init__`, after `super().__init__`, "
+                f"to a list with a size for each state. {CONTRACT}"
             )
         missing = getattr(error, "name", None)
-        if isinstance(error, AttributeError) and missing in ("kernel", "recurrent_kernel", "bias"):
+        own = getattr(error, "obj", None) is self
+        if own and missing in ("kernel", "recurrent_kernel", "bias"):
             return AttributeError(
                 f"`{name}` has no `{missing}`: its `build` must call `super().build(input_shape)`, "
                 f"or make it. {CONTRACT}"

@@ -60,11 +60,13 @@ def _checked(layer):
 
 
 def _plans(layer, batch, time, constants, training, alone):
-    features, found = layer._cells[0].kernel.shape[0], []
+    features, found = layer.input_spec.axes[-1], []
     with private_apis.new_graph("explain").as_default():
         for cell in layer._cells:
             dtype = cell.compute_dtype
-            states = [tf.compat.v1.placeholder(dtype, (batch, size)) for size in cell.state_sizes]
+            states = cell.get_initial_state(batch or 2)
+            states = states if isinstance(states, (list, tuple)) else [states]
+            states = [tf.compat.v1.placeholder(s.dtype, (batch, s.shape[1])) for s in states]
             inputs = tf.compat.v1.placeholder(dtype, (batch, time, features))
             own = [tf.compat.v1.placeholder(c.dtype, (batch, *c.shape[1:])) for c in constants]
             given = Given(inputs, states, None, (None, None), own if cell.takes_constants else ())

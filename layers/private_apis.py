@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras.src.backend.common import global_state
 from keras.src.layers.layer import CallContext
 from keras.src.random import seed_generator
+from keras.src.utils.tracking import no_automatic_dependency_tracking
 from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.framework import kernels
 from tensorflow.python.ops import control_flow_util
@@ -89,6 +90,20 @@ def new_graph(name: str) -> tf.Graph:
 def assign_now(variable, value) -> None:
     """Assigns a Keras variable inside of a `keras.StatelessScope`, which would only note it."""
     variable._direct_assign(value)
+
+
+def layers_inside(layer) -> list:
+    """(a layer inside of this one, at any depth; its own variables, each with whether it is cast
+    to the type that the layer computes in)."""
+    found = []
+    for inner in layer._flatten_layers(include_self=False):
+        own = (*inner._trainable_variables, *inner._non_trainable_variables)
+        found.append((inner, [(variable, variable._autocast) for variable in own]))
+    return found
+
+
+# Around a method: what it sets is no weight of the layer, such as states.
+untracked = no_automatic_dependency_tracking
 
 
 def calls_of(layer):

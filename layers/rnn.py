@@ -37,7 +37,8 @@ class RNN(keras.layers.RNN):
             XLA's; a layer exported with `training=True` needs "derived", to run without.
 
     Call arguments:
-        sequences: (batch, time, features).
+        sequences: (batch, time, features). Whole numbers become ones of the compute dtype: in
+            bfloat16 they are rounded from 257 on, in float16 from 2049 on.
         initial_state: The states to start from, each (batch, its size). Default: zeros.
         mask: (batch, time) booleans; False marks a step to leave out, anywhere. Keras hands
             it on from the layer before, but not through `TimeDistributed`: there, pass it.
@@ -108,11 +109,27 @@ class RNN(keras.layers.RNN):
     @property
     def _all_ours(self):
         """Whether `update` says all about every cell: none is Keras's, or has its own `call`."""
+        stacked, keras_stacked = type(self.cell), keras.layers.StackedRNNCells
+        if issubclass(stacked, keras_stacked) and stacked.call is not keras_stacked.call:
+            return False
         return all(isinstance(c, Cell) and type(c).call is Cell.call for c in self._cells)
 
     def get_config(self):
         chosen = {} if self.recurrence is None else {"recurrence": self.recurrence}
         return {**super().get_config(), **chosen}
+
+    @private_apis.untracked
+    def _create_state_variables(self, batch_size):
+        # As Keras's, but that a state which counts stays a whole number.
+        with keras.name_scope(self.name, caller=self):
+            self.states = keras.tree.map_structure(
+                self._state_variable, self.get_initial_state(batch_size)
+            )
+
+    def _state_variable(self, value):
+        floating = keras.backend.is_float_dtype(value.dtype)
+        dtype = self.variable_dtype if floating else None
+        return keras.Variable(value, trainable=False, dtype=dtype, name="rnn_state")
 
     def reset_state(self):
         if self.states is not None:
@@ -243,7 +260,7 @@ class RNN(keras.layers.RNN):
                     f"`{self.name}` got `constants[{i}]` of shape {tuple(c.shape)}, expected as "
                     f"many rows as `sequences` have, {sequences.shape[0]}."
                 )
-        return [tf.cast(c, self.compute_dtype) if c.dtype.is_floating else c for c in constants]
+        return constants
 
     def _check_states(self, initial_state, sequences):
         given = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
@@ -260,10 +277,18 @@ class RNN(keras.layers.RNN):
         for i, (state, size) in enumerate(flat):
             expected = tf.TensorShape([sequences.shape[0], size])
             if not tf.TensorShape(state.shape).is_compatible_with(expected):
+                if self.stateful and given is self.states:
+                    raise ValueError(
+                        f"`{self.name}` is `stateful` and was built for {state.shape[0]} rows, and "
+                        f"got {sequences.shape[0]}: all batches must have as many."
+                    )
                 raise ValueError(
                     f"`{self.name}` got an `initial_state[{i}]` of shape {tuple(state.shape)}, "
                     f"expected (batch, units) = {tuple(expected)}."
                 )
+
+
+OF_LAYERS = {"name", "dtype", "trainable"}  # arguments of any, that `kwargs` has
 
 
 class CellLayer(RNN):
@@ -352,6 +377,6 @@ def _parameters(cls: type, base: type) -> dict[str, inspect.Parameter]:
         if "__init__" in vars(c):
             own = not found
             for p in list(inspect.signature(c.__init__).parameters.values())[1:]:
-                if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+                if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name not in OF_LAYERS:
                     found.setdefault(p.name, p if own else p.replace(kind=p.KEYWORD_ONLY))
     return found

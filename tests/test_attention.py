@@ -295,3 +295,27 @@ def test_what_does_not_fit_is_refused():
     ):
         with pytest.raises(ValueError, match=says):
             wrong()
+
+
+def test_no_two_weights_begin_alike():
+    memory = layers.AttentionMemory(8)
+    memory.build((None, None, 8))
+    assert not np.allclose(memory.key_kernel, memory.value_kernel)
+    cell = layers.AttentionCell(layers.SimpleRNNCell(8), "additive")
+    cell.build((None, 8))
+    first, *others = cell.feed_kernel, cell.output_kernel, cell.query_kernel
+    assert not any(np.allclose(first, other) for other in others)
+    assert not np.allclose(*others)
+
+
+def test_weights_of_a_stateful_layer_are_those_from_its_states():
+    layer = layers.RNN(layers.AttentionCell(layers.GRUCell(8)), stateful=True)
+    x = tf.constant(np.random.default_rng(0).normal(size=(2, 5, 8)), "float32")
+    memory = layers.AttentionMemory(8)(x)
+    layer(x, constants=memory)
+    found = layers.attention_weights(layer, x, memory)
+    states = [tf.convert_to_tensor(s) for s in layer.states]
+    expected = layers.attention_weights(layer, x, memory, initial_state=states)
+    np.testing.assert_array_equal(found, expected)
+    zeros = [tf.zeros_like(s) for s in states]
+    assert not np.allclose(found, layers.attention_weights(layer, x, memory, initial_state=zeros))

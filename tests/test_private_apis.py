@@ -101,3 +101,22 @@ def test_layers_learn_from_the_calls_around_them_in_any_thread():
     found, layer = [], Training()
     Around()(tf.zeros(1), training=True)
     assert found == [None, True, None, True]
+
+
+def test_the_variables_of_layers_inside_are_known():
+    norm = keras.layers.BatchNormalization()
+    model = keras.Sequential([keras.Input((3,)), keras.Sequential([norm])])
+    (weights,) = (weights for layer, weights in private_apis.layers_inside(model) if layer is norm)
+    assert {w.name for w, _ in weights} == {"gamma", "beta", "moving_mean", "moving_variance"}
+    assert not any(casts for w, casts in weights if w.name.startswith("moving"))
+
+
+def test_what_is_set_untracked_is_no_weight():
+    class Layer(keras.Layer):
+        @private_apis.untracked
+        def keep(self):
+            self.states = [keras.Variable(1.0)]
+
+    layer = Layer()
+    layer.keep()
+    assert not layer.weights

@@ -224,7 +224,7 @@ def test_a_projection_that_draws_at_random_is_left_out_of_the_loop(implementatio
     tensors = [tf.constant(t) for t in (x, *states)]
     weights = cell.weight_values()
     step = Step(cell, True, weights, Given(tensors[0], tensors[1:]))
-    assert step.outside is None and "random" in step.random_projection
+    assert step.not_derivable is None and "random" in step.random_projection
 
 
 @pytest.mark.parametrize(

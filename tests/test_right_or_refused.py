@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import ops
 
 import layers
 from layers.recurrence import parts, rows
@@ -141,6 +142,14 @@ def by_its_text(x, h, W, dot):
     return tf.tanh(x + dot(h, W)) / tf.cast(length, x.dtype)
 
 
+def down_a_slope(x, h, W, dot):
+    """The update differentiates a product, and the gradient's gradient is of W too."""
+    with tf.GradientTape() as tape:
+        tape.watch(h)
+        energy = tf.reduce_sum(tf.tanh(dot(h, W) + x) ** 2)
+    return tf.tanh(x + h - 0.3 * tape.gradient(energy, h))
+
+
 def normalized(x, h, W, dot):
     a = x + dot(h, W)
     return a / tf.norm(a, axis=-1, keepdims=True)
@@ -172,6 +181,7 @@ STEPS = {
     ),
     "tf.matmul": lambda x, h, W, dot: tf.tanh(x + tf.matmul(h, W)),
     "a norm": normalized,
+    "a gradient in a step": down_a_slope,
     "dot in a condition": in_a_condition,
     "a sum in a condition": doubled_in_a_condition,
     "a loop inside": halved_in_a_loop,
@@ -750,6 +760,184 @@ OVERRIDES = {
     "product": staticmethod(lambda a, kernel, masks=None: 2 * layers.Cell.product(a, kernel)),
     "input_bias": property(lambda self: 2 * self.bias),
 }
+
+
+@pytest.mark.parametrize("way", ["eager", "default", "any size", "XLA", "derived"])
+@pytest.mark.parametrize("by", ["a weight", "what is none"])
+def test_a_weight_in_a_dot_of_ones_own_is_learned(way, by):
+    class Scaled(layers.Cell):
+        def build(self, input_shape):
+            super().build(input_shape)
+            self.scale = self.add_weight((), "ones", name="scale")
+
+        def dot(self, masks=None):
+            dot = super().dot(masks)
+            return lambda a, kernel, gates=None: dot(a, kernel, gates) * self.scale
+
+        def update(self, x, states, dot):
+            W = self.recurrent_kernel
+            return (tf.tanh(x + dot(states[0], W if by == "a weight" else tf.tanh(W))),)
+
+    layer, x = layer_of(Scaled, way=way), batch(3)
+    kernel, recurrent, bias, scale = weights = [tf.constant(w) for w in layer.get_weights()]
+    with tf.GradientTape() as tape:
+        tape.watch([x, *weights])
+        W, h, outputs = recurrent if by == "a weight" else tf.tanh(recurrent), 0 * x[:, 0, :1], []
+        h = tf.tile(h, [1, UNITS])
+        for t in range(x.shape[1]):
+            h = tf.tanh(x[:, t] @ kernel + bias + h @ W * scale)
+            outputs.append(h)
+        y = tf.stack(outputs, 1)
+        total = tf.reduce_sum(tf.sin(y))
+    expected = y, *tape.gradient(total, [x, *weights])
+    assert_close(gradients_of(layer, way, x), expected)
+
+
+def test_what_is_changed_around_update_is_no_operation_of_tensorflows():
+    class Clipped(layers.LSTMCell):
+        def new_states(self, x, states, dot, constants=()):
+            return [tf.clip_by_value(s, -0.05, 0.05) for s in super().new_states(x, states, dot)]
+
+    layer, x = layers.RNN(Clipped(UNITS)), tf.cast(batch(2), "float32")
+    np.testing.assert_allclose(tf.function(layer)(x), layer(x), atol=1e-6)
+    assert np.abs(layer(x)).max() <= 0.05
+
+
+def test_a_stack_that_runs_its_cells_otherwise_does():
+    class Residual(keras.layers.StackedRNNCells):
+        def call(self, inputs, states, training=False, **kwargs):
+            new = []
+            for cell, state in zip(self.cells, states):
+                output, state = cell(inputs, state, training=training)
+                inputs = inputs + output
+                new.append(state)
+            return inputs, new
+
+    cells = Residual([layers.SimpleRNNCell(FEATURES), layers.SimpleRNNCell(FEATURES)])
+    x = tf.cast(batch(2), "float32")
+    np.testing.assert_allclose(layers.RNN(cells)(x), keras.layers.RNN(cells)(x), atol=1e-6)
+
+
+class Beside(layers.SimpleRNNCell):
+    """It runs a layer over two steps, in each step."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.inner = layers.RNN(Sorted(self.units))
+        self.inner.build((None, 2, self.units))
+
+    def update(self, x, states, dot):
+        (h,) = states
+        beside = self.inner(tf.stack([x, h], 1), training=True)
+        return (tf.tanh(x + dot(h, self.recurrent_kernel) + beside),)
+
+
+class Sorted(layers.SimpleRNNCell):
+    def update(self, x, states, dot):
+        return (tf.tanh(tf.sort(x + dot(states[0], self.recurrent_kernel))),)
+
+
+def test_a_layer_of_ours_in_a_step_of_ours():
+    layer, x = layers.RNN(Beside(UNITS)), tf.cast(batch(2), "float32")
+    layer(x)
+
+    def gradients(x):
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(layer(x, training=True))
+        return tape.gradient(total, layer.trainable_weights)
+
+    for a, b in zip(tf.function(gradients)(x), gradients(x), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_what_a_layer_in_a_step_keeps_in_float32_stays_so():
+    class Normed(layers.SimpleRNNCell):
+        def build(self, input_shape):
+            super().build(input_shape)
+            self.norm = keras.layers.BatchNormalization(dtype=self.dtype_policy)
+            self.norm.build((None, self.units))
+            self.norm.moving_variance.assign([1e5] * self.units)  # beyond float16
+            self.norm.gamma.assign([300.0] * self.units)
+
+        def update(self, x, states, dot):
+            return (ops.tanh(self.norm(x + dot(states[0], self.recurrent_kernel))),)
+
+    x = batch(2)
+    half = layers.RNN(Normed(UNITS, dtype="mixed_float16"), dtype="mixed_float16")
+    whole = layers.RNN(Normed(UNITS))
+    for layer in (half, whole):
+        layer.build(x.shape)
+    half.set_weights(whole.get_weights())
+    for of in (lambda layer: layer, tf.function):
+        np.testing.assert_allclose(of(half)(x), whole(tf.cast(x, "float32")), atol=2e-2)
+    assert np.abs(whole(tf.cast(x, "float32"))).max() > 0.3
+
+
+def test_a_dropout_mask_of_one_row_is_for_all():
+    class OneMask(layers.SimpleRNNCell):
+        def dropout_masks(self, inputs, states, training):
+            return [tf.constant([[0.0, 2.0, 1.0]])], None
+
+    layer, x = layers.RNN(OneMask(UNITS)), tf.cast(batch(rows.FEW + 1), "float32")
+    plain = layers.SimpleRNN(UNITS)
+    for one in (layer, plain):
+        one.build(x.shape)
+    plain.set_weights(layer.get_weights())
+    for way in ("eager", "default", "any size"):
+        found = called(way, lambda x: layer(x, training=True), x)
+        np.testing.assert_allclose(found, plain(x * [0.0, 2.0, 1.0]), atol=1e-5)
+
+
+def test_constants_are_read_in_the_cells_type():
+    layer = layers.RNN(layers.AttentionCell(layers.LSTMCell(UNITS, dtype="mixed_float16")))
+    x = tf.cast(batch(2), "float32")
+    memory = layers.AttentionMemory(UNITS)(x)
+    found = layer(x, constants=memory)
+    weights = layers.attention_weights(layer, x, memory)
+    assert np.all(np.isfinite(found)) and weights.shape == (2, 7, 7)
+
+
+def test_arguments_of_any_layer_may_be_named_in_a_cells_signature():
+    class NamedCell(layers.SimpleRNNCell):
+        def __init__(self, units, name=None, dtype=None, trainable=True, **kwargs):
+            super().__init__(units, name=name, dtype=dtype, trainable=trainable, **kwargs)
+
+    class Named(layers.CellLayer):
+        cell_class = NamedCell
+
+    layer = Named(4, name="own", dtype="float64", trainable=False)
+    assert layer.name == "own" and layer(batch(2)).dtype == "float64" and not layer.trainable
+
+
+def test_a_count_stays_one_in_a_layer_that_is_stateful():
+    class Steps(layers.SimpleRNNCell):
+        def __init__(self, units, **kwargs):
+            super().__init__(units, **kwargs)
+            self.state_size = [units, 1]
+
+        def update(self, x, states, dot):
+            h, count = states
+            even = tf.one_hot(count[:, 0] % 2, 1)
+            return tf.tanh(x + even * dot(h, self.recurrent_kernel)), count + 1
+
+        def get_initial_state(self, batch_size=None):
+            h, count = super().get_initial_state(batch_size)
+            return [h, tf.cast(count, "int32")]
+
+    layer = layers.RNN(Steps(UNITS), stateful=True)
+    x = tf.cast(batch(2), "float32")
+    for steps in (7, 14):
+        layer(x)
+        np.testing.assert_array_equal(layer.states[1], [[steps]] * 2)
+    assert len(layer.weights) == 3
+    layers.explain(layer)
+
+
+def test_a_stateful_layer_says_that_batches_are_alike():
+    layer = layers.LSTM(UNITS, stateful=True)
+    layer(tf.zeros((4, 2, FEATURES)))
+    with pytest.raises(ValueError, match="is `stateful` and was built for 4 rows, and got 2"):
+        layer(tf.zeros((2, 2, FEATURES)))
 
 
 @pytest.mark.parametrize("name", OVERRIDES)

@@ -46,6 +46,13 @@ def same_batch(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     return {name: check(name, x) for name, x in inputs.items()}
 
 
+def inputs(specs: dict[str, tf.TensorSpec], tensors: list[tf.Tensor]) -> dict[str, tf.Tensor]:
+    """A signature's inputs by name: of the shapes specified, of one batch size, all finite."""
+    given = {n: shaped(x, specs[n].shape.as_list()) for n, x in zip(specs, tensors, strict=True)}
+    given = same_batch(given)
+    return {n: finite(n, x) if x.dtype.is_floating else x for n, x in given.items()}
+
+
 def at_most(most: int, what: str, name: str, x: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     """`x`, whose memory a `count` bounds: of `what`, for the message."""
     return checked(count <= most, [f"`{name}`: at most {most} {what}, got:", count], x)

@@ -177,13 +177,8 @@ def streaming_signatures(
 
     @tf.function(input_signature=list(inputs.values()), autograph=False)
     def stream(*tensors):
-        given = {n: checks.shaped(x, list(inputs[n].shape)) for n, x in zip(inputs, tensors)}
-        given = checks.same_batch(given)
-        for name, x in given.items():
-            if x.dtype.is_floating:
-                given[name] = checks.finite(name, x)
         with without_gradients():
-            return streaming(given, training=False)
+            return streaming(checks.inputs(inputs, tensors), training=False)
 
     batch_size = tf.TensorSpec([], tf.int32, "batch_size")
 

@@ -70,8 +70,10 @@ def run(
     states = [tf.cast(s, cell.compute_dtype) if s.dtype.is_floating else s for s in states]
     # Of no steps, the first is zero.
     drops = cell.dropout_masks(tf.reduce_sum(sequences[:, :1], 1), states, training)
+    drops = tf.nest.map_structure(lambda m: _for_each_row(m, sequences), drops)
     weights = cell.weight_values()
-    given = Given(sequences, states, mask, drops, list(constants))
+    constants = [tf.cast(c, cell.compute_dtype) if c.dtype.is_floating else c for c in constants]
+    given = Given(sequences, states, mask, drops, constants)
     call = Call.here(cell, training, unroll, return_sequences, weights, given, implementation)
     plan = plans.plan(call)
 
@@ -89,6 +91,13 @@ def run(
     if return_sequences:
         outputs.set_shape((*sequences.shape[:2], None))
     return outputs, states
+
+
+def _for_each_row(mask, sequences):
+    """A dropout mask, (batch, columns), of which a cell's own may have one row for all."""
+    if mask is None or mask.shape[0] != 1 or sequences.shape[0] == 1:
+        return mask
+    return tf.broadcast_to(mask, [tf.shape(sequences)[0], mask.shape[1]])
 
 
 def _masked(outputs, mask, zero_output_for_mask, may_skip):

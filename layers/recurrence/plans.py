@@ -167,7 +167,7 @@ def _loop(call):
     if call.training or call.unroll or step.acts or not step.projects:
         execute = loop.recurrence(*how, unroll=call.unroll, assigned=step.assigned)
         what = "every step in the graph" if call.unroll else "a loop, a step at a time"
-        what += f" ({step.outside})" if step.outside else ""
+        what += f" ({step.not_derivable})" if step.not_derivable else ""
         return (lambda batch_first: batch_first(execute, may_skip)), what, True
     if call.given.inputs.shape[1] in range(1, loop.BLOCK + 1) and not call.in_xla:
         fast, what = loop.recurrence(*how, unroll=True), "every step in the graph, for they are few"
@@ -183,7 +183,7 @@ def _loop(call):
         return execute
 
     # With something from outside, it is the only one that is whole.
-    return run, what + _rows(call), bool(step.outside or call.in_xla)
+    return run, what + _rows(call), bool(step.not_derivable or call.in_xla)
 
 
 def _with_plain_gradient(call, run):
@@ -196,8 +196,8 @@ def _with_plain_gradient(call, run):
 def own_backward(call: Call) -> Plan | str:
     """The derived backward pass, in a graph or in what the caller has XLA compile."""
     step = call.step
-    if step.outside:
-        return step.outside
+    if step.not_derivable:
+        return step.not_derivable
     if not call.in_xla and CONDITIONS & step.operations:
         # Of d + d in a branch it makes 2 · d, which comes out with no value and no shape.
         return "TensorFlow's graph optimizer spoils the gradient of a condition in such a loop"
@@ -221,8 +221,8 @@ def by_xla(call: Call) -> Plan | str:
     if call.in_xla:
         return own_backward(call) if call.training else plain(call)
     step = call.step
-    if step.outside:
-        return step.outside
+    if step.not_derivable:
+        return step.not_derivable
     how = step, call.return_sequences, call.weights, call.time_first
     found = programs.training(*how, call.on_gpu) if call.training else programs.inference(*how)
     if isinstance(found, str):

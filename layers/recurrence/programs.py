@@ -106,14 +106,17 @@ def _signature(specs):
 
 
 def _kept(key, make):
+    key = tuple(key)
     with _lock:
-        key = tuple(key)
-        if key not in _programs:
-            _programs[key] = make()
-            while len(_programs) > KEPT:
-                _programs.popitem(last=False)
+        found = _programs.get(key)
+    if found is None:
+        found = make()  # not in the lock, for a cell may run a layer of ours
+    with _lock:
+        found = _programs.setdefault(key, found)
         _programs.move_to_end(key)
-        return _programs[key]
+        while len(_programs) > KEPT:
+            _programs.popitem(last=False)
+    return found
 
 
 def _by_rows(program, turned=None):

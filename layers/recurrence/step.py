@@ -43,8 +43,8 @@ class Step:
         products: A `Product` for each call of `dot` with (batch, columns).
         x_size: How many columns `project` makes.
         assigned: The places, in the list of weights, of those that a step assigns.
-        outside: Why an update depends on something other than its arguments, and so cannot
-            be run again in the backward pass; or None.
+        not_derivable: Why an update cannot be run again in the backward pass, such as that it
+            depends on something other than its arguments; or None.
         acts: Whether an update does more than compute, so that it must run once for each step:
             assigns, prints, draws numbers that another run would not draw again.
         random_projection: The same of `project`, which is then run once, for all steps.
@@ -74,8 +74,20 @@ class Step:
             )
 
     def _trace(self, given: Given):
-        cell, self._given = self.cell, given
-        projection = private_apis.new_graph("project")
+        self._given = given
+        projection, (update, new) = self._trace_projection(given), self._trace_update(given)
+        written = [g.as_graph_def() for g in (projection, update)]
+        self.operations = {
+            node.op
+            for g in written
+            for nodes in (g.node, *(f.node_def for f in g.library.function))
+            for node in nodes
+        }
+        written = [g.SerializeToString(deterministic=True) for g in written]
+        self.key = (self.training, *written, tuple(self.products), tuple(n.name for n in new))
+
+    def _trace_projection(self, given) -> tf.Graph:
+        cell, projection = self.cell, private_apis.new_graph("project")
         with projection.as_default(), _nothing_assigned():
             weights, inputs, masks = _placeholders((self._weights, given.inputs, given.drops[0]))
             with self.within(weights) as scope, cell.explained():
@@ -90,9 +102,12 @@ class Step:
             projection, [inputs, *(masks or ())]
         )
         self.x_size = x.shape[-1]
-
-        graph, called = private_apis.new_graph("update"), []
         self._x = tf.TensorSpec((given.inputs.shape[0], self.x_size), x.dtype)
+        return projection
+
+    def _trace_update(self, given) -> tuple[tf.Graph, list[tf.Tensor]]:
+        """(the graph, the new states in it)."""
+        cell, graph, called = self.cell, private_apis.new_graph("update"), []
         with graph.as_default(), _nothing_assigned():
             weights, x, given = _placeholders((self._weights, self._x, given))
             multiply = cell.dot(given.drops[1])
@@ -110,8 +125,9 @@ class Step:
         if given.drops[1] and not any(kernel is recurrent for _, _, kernel, *_ in called):
             raise ValueError(
                 f"`{type(cell).__name__}` has `recurrent_dropout`, and `update` multiplies by no "
-                "`self.recurrent_kernel` with `dot`, which is what applies it: write "
-                f"`dot(h, self.recurrent_kernel)`, or leave `recurrent_dropout` at 0. {CONTRACT}"
+                "`self.recurrent_kernel` itself with `dot`, which is what applies it: write "
+                "`dot(h, self.recurrent_kernel)`, not something made of it, or leave "
+                f"`recurrent_dropout` at 0. {CONTRACT}"
             )
         self._left_alone = self._of_other_rows([a for _, a, *_ in called], given.states)
         counted = [call for call, alone in zip(called, self._left_alone) if not alone]
@@ -127,37 +143,33 @@ class Step:
             sizes = a.shape[-1], p.shape[-1]
             self.products.append(Product(state, weight, gates, *sizes, is_added))
         self.assigned = sorted({_place(v, cell.weights) for v in scope.assigned} - {None})
-        integers = [k for k, s in enumerate(given.states) if not s.dtype.is_floating]
-        types = {t.dtype for t in (x, given.states[0], *(p for *_, p in calls))}
-        if self.assigned:
-            self.outside = f"it assigns {cell.weights[self.assigned[0]].path}"
-        elif astray:
-            self.outside = "it calls `dot` inside of a condition or a loop"
-        elif integers:
-            self.outside = f"its state {integers[0]} is not floating"
-        elif len(types) > 1:
-            names = ", ".join(sorted(t.name for t in types))
-            self.outside = f"it computes in several types: {names}"
-        elif self._learns_masks(given):
-            self.outside = "its dropout masks have gradients"
-        else:
-            self.outside = _outside(graph)
-            if scope.assigned and not self.outside:
-                self.outside = f"it assigns {scope.assigned[0].path}"
+        self.not_derivable = self._why_not(graph, x, weights, given, calls, astray)
+        if scope.assigned and not self.not_derivable:
+            self.not_derivable = f"it assigns {scope.assigned[0].path}"
         self.acts = bool(scope.assigned) or _acts(graph)
         of_rows = [x, *(t for t in tf.nest.flatten(given[1:]) if t is not None)]
         self.dependent = _drawn_for_all(graph) or rowwise.fault(graph, of_rows)
         if self.assigned:
-            self.dependent = self.outside
-        written = [g.as_graph_def() for g in (projection, graph)]
-        self.operations = {
-            node.op
-            for g in written
-            for nodes in (g.node, *(f.node_def for f in g.library.function))
-            for node in nodes
-        }
-        written = [g.SerializeToString(deterministic=True) for g in written]
-        self.key = (self.training, *written, tuple(self.products), tuple(n.name for n in new))
+            self.dependent = self.not_derivable
+        return graph, new
+
+    def _why_not(self, graph, x, weights, given, calls, astray) -> str | None:
+        """Why the backward pass can't run an update again; None if it can."""
+        if self.assigned:
+            return f"it assigns {self.cell.weights[self.assigned[0]].path}"
+        if astray:
+            return "it calls `dot` inside of a condition or a loop"
+        integers = [k for k, s in enumerate(given.states) if not s.dtype.is_floating]
+        if integers:
+            return f"its state {integers[0]} is not floating"
+        types = {t.dtype for t in (x, given.states[0], *(p for *_, p in calls))}
+        if len(types) > 1:
+            return f"it computes in several types: {', '.join(sorted(t.name for t in types))}"
+        if self._learns_masks(given):
+            return "its dropout masks have gradients"
+        if self._learns_dot(weights, calls):
+            return "its own `dot` has a weight, and multiplies by what is none"
+        return _outside(graph)
 
     def _of_other_rows(self, operands, states) -> list[bool]:
         """Of each call of `dot`, whether its operand is no (batch, columns). Such a product is left
@@ -184,6 +196,21 @@ class Step:
         if len(shapes) != len(operands):  # it does something else with a known number of rows
             return left
         return [shape.rank != 2 or shape[0] != rows for shape in shapes]
+
+    def _learns_dot(self, weights, calls) -> bool:
+        """Whether a weight inside of `dot` has a gradient that is not found where `dot` multiplies
+        by a weight, for all steps at once."""
+        if type(self.cell).dot is Cell.dot and "dot" not in vars(self.cell):
+            return False
+        for product, (a, kernel, _, p) in zip(self.products, calls):
+            if product.weight is None:
+                floating = [w for w in weights if w.dtype.is_floating]
+                with p.graph.as_default():
+                    still = [a, tf.convert_to_tensor(kernel)]
+                    found = tf.gradients(p, floating, stop_gradients=still)
+                if any(g is not None for g in found):
+                    return True
+        return False
 
     def _learns_masks(self, given: Given) -> bool:
         """Whether a gradient goes through the dropout masks, which a cell may make itself."""
@@ -218,9 +245,12 @@ class Step:
             w, x, given = _placeholders((self._weights, self._x, given))
             new, kept = self.forward(x, w, given)
             found = self.backward(x, w, range(len(w)), given, kept, new)
-        direct = [k for k, gradient in enumerate(found.weights) if gradient is not None]
-        hoisted = {p.weight for p in self.products if p.weight is not None}
-        used = sorted(hoisted.union(direct, projected))
+            of_dot = self.hoisted(w, given.drops[1], found.operands, found.products)
+        direct, hoisted = (
+            [k for k, gradient in enumerate(gradients) if gradient is not None]
+            for gradients in (found.weights, of_dot)
+        )
+        used = sorted({*direct, *hoisted, *projected})
         operations = {op.type for g in (projection, graph) for op in g.get_operations()}
         return Gradients(direct, used, operations | self.operations)
 
@@ -295,7 +325,7 @@ class Step:
             kept: What `forward` returned as such.
         """
         multiply, operands = self.cell.dot(given.drops[1]), []
-        left = left_alone = None
+        left = left_alone = current = None
 
         # The product is an argument of its own: so its gradient is found also where what was
         # multiplied has none. (A weight's is left for later.)
@@ -310,7 +340,8 @@ class Step:
             def looked_up(product, *factors):
                 def gradient(dp):
                     def again(a, k=kernel):
-                        with self.within(weights):
+                        # Of these weights: an update may differentiate this gradient again.
+                        with self.within(current):
                             return multiply(a, k, gates)
 
                     return dp, *vjp(again, factors, dp)
@@ -323,10 +354,11 @@ class Step:
         arguments = x, states, [weights[k] for k in direct], constants, list(kept)
 
         def step(x, states, of_direct, constants, kept):
-            nonlocal left, left_alone
+            nonlocal left, left_alone, current
             left, left_alone = zip(self.products, kept), iter(self._left_alone)
             own = dict(zip(direct, of_direct))
-            with self.within([own.get(k, w) for k, w in enumerate(weights)]):
+            current = [own.get(k, w) for k, w in enumerate(weights)]
+            with self.within(current):
                 of_step = given.replaced(None, states, constants)
                 return masked_update(self.cell, x, of_step, dot)
 
@@ -418,17 +450,17 @@ def _outside(graph):
     """Why what a graph computes depends on something other than its arguments; or None."""
     if drawn := _draws(graph):
         return drawn
-    stateful = [op for op in graph.get_operations() if op.op_def.is_stateful]
-    for external, _ in graph.captures:
+    if graph.captures:
+        external, _ = graph.captures[0]
         what = "variable" if external.dtype == tf.resource else "tensor"
         name = getattr(external, "name", "")
         return (
             f"it reads a {what} from outside that is neither a weight of its own nor among its "
             f"`constants` {name}".strip()
         )
-    for op in stateful:
-        return f"it does more than compute: {op.type} ({op.name})"
-    return None
+    stateful = (op for op in graph.get_operations() if op.op_def.is_stateful)
+    op = next(stateful, None)
+    return op and f"it does more than compute: {op.type} ({op.name})"
 
 
 def _acts(graph):

@@ -80,7 +80,8 @@ class AttentionMemory(keras.layers.Layer):
             )
         names = ["value_kernel"] if self.score == "dot" else ["key_kernel", "value_kernel"]
         for name in names:
-            kernel = self.add_weight((features, self.units), self.initializer, name=name)
+            initializer = anew(self.initializer)
+            kernel = self.add_weight((features, self.units), initializer, name=name)
             setattr(self, name, kernel)
 
     def call(
@@ -170,7 +171,7 @@ class AttentionCell(Cell):
         size = self.output_size
 
         def weight(name, *shape):
-            return self.add_weight(shape, self.initializer, name=name)
+            return self.add_weight(shape, anew(self.initializer), name=name)
 
         self.feed_kernel = weight("feed_kernel", size, self.gates * self.units)
         self.output_kernel = weight("output_kernel", size, size)
@@ -300,11 +301,14 @@ def attention_weights(
             "`layers.RNN` around one `layers.AttentionCell`."
         )
     if initial_state is None:
-        initial_state = layer.get_initial_state(batch_size=tf.shape(sequences)[0])
+        batch = tf.shape(sequences)[0]
+        initial_state = layer.states if layer.stateful else layer.get_initial_state(batch)
     attended, h, *others = [tf.convert_to_tensor(s) for s in initial_state]
     sequences = tf.convert_to_tensor(sequences)
     mask = None if mask is None else tf.cast(mask, "bool")
     constants = [tf.convert_to_tensor(c) for c in constants]
+    kind = cell.compute_dtype
+    constants = [tf.cast(c, kind) if c.dtype.is_floating else c for c in constants]
     found, _ = recurrence.run(
         _Queries(cell),
         sequences,
@@ -342,6 +346,11 @@ class _Queries(Cell):
         h, attended, *others = states
         attended, h, *others = self.cell.update(x, [attended, h, *others], dot, constants)
         return h, attended, *others
+
+
+def anew(initializer):
+    """It draws for another weight: one and the same would draw the same numbers again."""
+    return initializer.clone() if isinstance(initializer, keras.Initializer) else initializer
 
 
 def _known(score):

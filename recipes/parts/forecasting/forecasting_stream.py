@@ -135,10 +135,10 @@ def signatures(
     shapes = {"chunk": [None, None, channels], "last_season": [None, frame.season, channels]}
     sizes = {f"state_{i}": size for i, size in enumerate(recurrent.cell.state_sizes)}
     shapes |= {name: [None, channels, size] for name, size in sizes.items()}
+    specs = {name: tf.TensorSpec(shape) for name, shape in shapes.items()}
 
     def stream(*given):
-        given = {n: checks.shaped(x, shapes[n]) for n, x in zip(shapes, given)}
-        given = {n: checks.finite(n, x) for n, x in checks.same_batch(given).items()}
+        given = checks.inputs(specs, given)
         chunk, batch = given["chunk"], tf.shape(given["last_season"])[0]
         count = tf.size(chunk, tf.int64) // channels
         chunk = checks.at_most(most_steps, "steps in all", "chunk", chunk, count)
@@ -166,7 +166,6 @@ def signatures(
         states = {n: tf.zeros([batch_size, channels, size]) for n, size in sizes.items()}
         return {"last_season": tf.tile(mean[None, None], [batch_size, frame.season, 1]), **states}
 
-    specs = {name: tf.TensorSpec(shape) for name, shape in shapes.items()}
     example = {"chunk": np.broadcast_to(mean, (1, 1, channels)), **initial_state(tf.constant(1))}
     return {
         "stream": (stream, specs, example),

@@ -74,9 +74,8 @@ def signatures(model: keras.Model, symbols: Characters | Words, example: str) ->
     inputs |= {name: tf.TensorSpec([None, size]) for name, size in sizes.items()}
 
     def stream(*given):
-        given = {n: checks.shaped(x, list(inputs[n].shape)) for n, x in zip(inputs, given)}
-        given = checks.same_batch(given)
-        states = {name: checks.finite(name, given[name]) for name in sizes}
+        given = checks.inputs(inputs, given)
+        states = {name: given[name] for name in sizes}
         text, tail = symbols.split_off_tail(tf.strings.join([given["tail_bytes"], given["chunk"]]))
         numbers = bounded("chunk", text)
         every, states = follow(numbers, states)

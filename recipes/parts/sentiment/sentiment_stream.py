@@ -76,10 +76,9 @@ def signatures(
     inputs |= {name: tf.TensorSpec([None, size]) for name, size in sizes.items()}
 
     def stream(*given):
-        given = {n: checks.shaped(x, list(inputs[n].shape)) for n, x in zip(inputs, given)}
-        given = checks.same_batch(given)
+        given = checks.inputs(inputs, given)
         words_read = checks.between("words_read", given["words_read"], 0, longest)
-        numbers = [checks.finite(name, given[name]) for name in sizes]
+        numbers = [given[name] for name in sizes]
         text = tf.strings.join([given["tail_bytes"], given["chunk"]])
         text = bounded("chunk", text)
         whole_words, tail = split_off_tail(text)
