@@ -41,6 +41,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--pauses", type=whole, nargs="+", default=pauses, help=f"copying; default: {pauses}")
     add("--parameters", type=whole, default=5000, help="of every model, about; default: 5000")
     args = command_line.parse_study(parser, argv)
+    args.lengths, args.pauses = ([*dict.fromkeys(x)] for x in (args.lengths, args.pauses))
     if min(args.lengths) < 2:
         parser.error("--lengths must be at least 2, for two numbers to be added")
     return args
@@ -153,10 +154,11 @@ def train(
     while done < args.steps:
         count = min(EVERY, args.steps - done)
         batches = task.sequences(count * BATCH, length, [args.seed, TRAINING, done])
-        largest = max(
+        each = [
             float(step(*(part[k : k + BATCH] for part in batches)))
             for k in range(0, count * BATCH, BATCH)
-        )
+        ]
+        largest = float(np.max(each))  # NaN, if one is
         done += count
         norms.append([done, finite(largest)])
         share = float(score(*validation))

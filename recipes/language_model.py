@@ -345,12 +345,11 @@ def main(args: argparse.Namespace) -> None:
     if not args.backwards:
         text_scores.show_texts(served, args, prompts)
     if args.generate and trained_before and not (args.onnx or args.litert):
-        return
+        return  # all else is there already
     if by_words:
         scores = text_scores.of_words(model, train, validation)
     else:
         scores = text_scores.of_characters(model, symbols, *text)
-    training.write_metrics(args, trained, model, validation=scores)
     published = PUBLISHED if args.dataset == "tiny_shakespeare" else {}
     nats = f"nats a {symbols.name.removesuffix('s')}"
     told = f"{SAMPLES:,} words to choose from and " if by_words else ""
@@ -362,9 +361,11 @@ def main(args: argparse.Namespace) -> None:
             pictures.coloured_text(args.output / "units.png", found)
             print("What single units follow:", *(line["title"] for line in found), sep="\n  ")
     if args.backwards:
+        training.write_metrics(args, trained, model, validation=scores)
         print(f"The encoder, pictures and metrics are in {args.output}.")
         return
     version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)
+    training.write_metrics(args, trained, model, validation=scores)  # last: see trained_before
     print(f"Exported to {version}; pictures and metrics are in {args.output}.")
 
     def score(page):

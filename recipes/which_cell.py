@@ -62,7 +62,15 @@ from keras import ops
 
 import layers
 from recipes import forecasting, language_model, pos_tagging, sentiment
-from recipes.common import carried, equal_parameters, files, masked_pooling, pictures, words
+from recipes.common import (
+    carried,
+    equal_parameters,
+    files,
+    masked_pooling,
+    pictures,
+    training,
+    words,
+)
 from recipes.common.word_dropout import WordDropout
 
 WAYS = {"one way": False, "both ways": True}
@@ -327,9 +335,10 @@ def markdown(found: dict[str, dict]) -> str:
 
 
 def main(args: argparse.Namespace) -> None:
-    args.output.mkdir(parents=True, exist_ok=True)
+    files.keep_others_out(args.output)
     path = args.output / "metrics.json"
     begun = {k: v for k, v in vars(args).items() if k not in ("output", "tasks", "cells", "data")}
+    begun["data_read"] = training.fingerprint(args.data.read_bytes()) if args.data else None
     kept = json.loads(path.read_text("utf-8")) if path.exists() else {"run": begun, "cells": {}}
     if kept["run"] != begun:
         raise SystemExit(f"{args.output} holds another study, {kept['run']}: give another --output")

@@ -126,3 +126,17 @@ def test_what_a_format_needs_is_asked_for_before_training(tmp_path, capsys, monk
     with pytest.raises(SystemExit):
         forecasting.arguments(["--output", str(tmp_path), "--dataset", "sample", "--onnx"])
     assert "--onnx needs tf2onnx: pip install -r serving/req" in capsys.readouterr().err
+
+
+def test_a_recipes_own_folder_of_models_is_looked_at_first(tmp_path, capsys):
+    (tmp_path / "forecasting").touch()
+    with pytest.raises(SystemExit):
+        forecasting.arguments(["--saved-models", str(tmp_path), "--output", str(tmp_path / "run")])
+    assert "forecasting is not a folder" in capsys.readouterr().err
+
+
+def test_thousands_of_files_are_told_of_shortly():
+    many = "x" * 10_000
+    assert command_line.shortened("short") == "short"
+    assert len(command_line.shortened(many)) < 200
+    assert command_line.shortened(many) != command_line.shortened(many + "y")

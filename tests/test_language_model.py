@@ -212,6 +212,12 @@ def test_ngrams_are_those_counted_by_hand():
         assert sum(math.exp(before - 3 * nats) for nats in each) == pytest.approx(1)
 
 
+def test_of_a_long_text_the_end_is_counted(monkeypatch):
+    expected = character_ngrams.nats("abab", "ab", 2, 3)
+    monkeypatch.setattr(character_ngrams, "MOST", 4)
+    assert character_ngrams.nats("ccccabab", "ab", 2, 3) == expected
+
+
 # --- Export ----------------------------------------------------------------------------------
 
 

@@ -124,3 +124,24 @@ except SystemExit as error:
 def test_a_folder_without_a_model_is_named(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match=f"no SavedModel in {tmp_path}"):
         ask(monkeypatch, tmp_path, "text")
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "error"),
+    [
+        (2**32 + 1, "int32", "int32 holds -2147483648 to 2147483647"),
+        ([[1, -(2**40)]], "int32", "int32 holds"),
+        ([True], "float32", "got true or false"),
+        ([[1.0], [2.0, 3.0]], "float32", "inhomogeneous"),
+    ],
+)
+def test_numbers_that_a_type_does_not_hold_are_refused(value, dtype, error):
+    with pytest.raises(ValueError, match=error):
+        query.tensor(value, tf.as_dtype(dtype))
+
+
+def test_numbers_that_it_holds_are_taken():
+    assert query.tensor([2**31 - 1], tf.int32).numpy() == [2**31 - 1]
+    assert query.tensor([[1, 2.5]], tf.float32).numpy().tolist() == [[1, 2.5]]
+    assert query.tensor([], tf.int32).shape == (0,)
+    assert query.tensor([b"a"], tf.string).numpy() == [b"a"]

@@ -183,3 +183,16 @@ def test_what_is_no_table_is_said(tmp_path, name, content, error):
     assert str(path) in str(said.value)
     with pytest.raises(SystemExit, match="cannot be read: No such file"):
         tables.read(tmp_path / "absent.csv")
+
+
+def test_gzip_is_known_by_its_content(tmp_path):
+    path = tmp_path / "A.CSV"
+    path.write_bytes(gzip.compress(b"a,b\n1,2\n"))
+    assert tables.read(path).to_dict("list") == {"a": [1], "b": [2]}
+
+
+def test_half_of_an_emoji_is_told_of(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "whole \\ud83d\\ude00"}\n{"text": "half \\ud83d"}\n')
+    with pytest.raises(SystemExit, match="row 2, has half of a character"):
+        tables.read(path)

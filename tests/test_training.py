@@ -1,8 +1,10 @@
 """The best epoch is kept, also over an interruption; a run is known by what it was made of."""
 
 import argparse
+import fcntl
 import json
 import math
+import os
 import warnings
 
 import keras
@@ -218,3 +220,33 @@ def test_a_run_of_another_optimizer_is_refused(tmp_path):
     model.save_weights(tmp_path / "checkpoints/1.weights.h5")
     with pytest.raises(SystemExit, match=r"another version of this recipe.*--restart"):
         averaged(tmp_path, 2)
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path, monkeypatch):
+    other = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(SystemExit, match=r"Another process works in .* another --output"):
+        run(tmp_path, 1, [0.1], monkeypatch)
+    assert not [*tmp_path.iterdir()]
+    os.close(other)
+    run(tmp_path, 1, [0.1], monkeypatch)
+    other = os.open(tmp_path, os.O_RDONLY)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    run(tmp_path / "next", 1, [0.1], monkeypatch)  # this process is done with the first
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(other)
+
+
+def test_what_other_weights_have_made_does_not_stay(tmp_path, monkeypatch):
+    run(tmp_path, 2, [0.1, 0.2], monkeypatch, extendable=True)
+    (tmp_path / "onnx").mkdir()
+    for name in ("metrics.json", "encoder.keras", "onnx/model.onnx"):
+        (tmp_path / name).touch()
+    run(tmp_path, 2, [None] * 2, monkeypatch, extendable=True)  # it is done, and stays
+    assert (tmp_path / "encoder.keras").exists() and (tmp_path / "onnx/model.onnx").exists()
+    with pytest.raises(Killed):
+        run(tmp_path, 3, [None, None, Killed], monkeypatch, extendable=True)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "tensorboard"] == [
+        "checkpoints"
+    ]

@@ -228,6 +228,10 @@ def test_workers_and_tf_config_must_agree(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         cluster.check(argparse.ArgumentParser(), argparse.Namespace(workers=3))
     assert "--workers is 3, and TF_CONFIG has 2 workers" in capsys.readouterr().err
+    monkeypatch.setenv("TF_CONFIG", "{}")
+    with pytest.raises(SystemExit):
+        cluster.check(argparse.ArgumentParser(), argparse.Namespace(workers=2))
+    assert "--workers is 2, and TF_CONFIG has" in capsys.readouterr().err
 
 
 def met(*said, addresses=None, patience=20):

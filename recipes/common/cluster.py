@@ -75,7 +75,7 @@ def own() -> Cluster:
 def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Ends the program if TF_CONFIG and `--workers` don't go together."""
     size = len(own().addresses)
-    if args.workers and size > 1 and args.workers != size:
+    if args.workers and "TF_CONFIG" in os.environ and args.workers != max(1, size):
         parser.error(f"--workers is {args.workers}, and TF_CONFIG has {size} workers")
 
 

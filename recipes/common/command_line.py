@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import errno
+import hashlib
 import importlib.util
 import math
 import os
@@ -116,6 +117,9 @@ def parse(
         quick = args.steps or args.dataset == "sample"
         args.saved_models = (args.output if quick else REPOSITORY) / "saved_models"
     check_places(parser, args, "output", "saved_models")
+    problem = files.why_not_writable(args.saved_models / args.recipe)
+    if problem:
+        parser.error(f"--saved-models: {problem}")
     for name, packages in NEEDED.items():
         missing = [package for package in packages if not importlib.util.find_spec(package)]
         if given.get(name) and missing:
@@ -180,7 +184,7 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
         said = textwrap.shorten(str(error), 400)
         sys.exit(
             f"There is no room left to write to: {said}\nFree some, or give another --output and "
-            "--saved-models. The same command then goes on where it was."
+            f"--saved-models. {same_command(args)} then goes on where it was."
         )
 
 
@@ -190,14 +194,26 @@ def together(args: argparse.Namespace) -> contextlib.AbstractContextManager:
         return contextlib.nullcontext()
     from recipes.common import workers
 
-    said = {f"--{name}".replace("_", "-"): str(x) for name, x in vars(args).items()}
+    said = {f"--{name}".replace("_", "-"): shortened(str(x)) for name, x in vars(args).items()}
     return workers.joined(said)
+
+
+def shortened(text: str) -> str:
+    """Long ones by their beginning and a hash: thousands of files may be named."""
+    if len(text) <= 1000:
+        return text
+    return f"{text[:100]}… ({hashlib.sha256(text.encode()).hexdigest()[:16]})"
 
 
 def is_no_room(error: BaseException) -> bool:
     # TensorFlow and HDF5 have the system's words, but not always its number.
     said = any(os.strerror(number) in str(error) for number in NO_ROOM)
     return said or getattr(error, "errno", None) in NO_ROOM
+
+
+def same_command(args: argparse.Namespace) -> str:
+    without = ", without --restart," if getattr(args, "restart", False) else ""
+    return f"The same command{without}"
 
 
 def end_of_stopped(args: argparse.Namespace) -> None:
@@ -209,7 +225,7 @@ def end_of_stopped(args: argparse.Namespace) -> None:
         from recipes.common import training
 
         done = training.epochs_done(args.output)
-        again = "The same command, without --restart," if args.restart else "The same command"
+        again = same_command(args)
         where = "there" if done and done == args.epochs else f"epoch {done + 1}"
         message += f" {again} goes on from {where}."
     print(message, file=sys.stderr)

@@ -1,5 +1,6 @@
 """Files that are there whole or not at all."""
 
+import fcntl
 import json
 import math
 import os
@@ -28,6 +29,32 @@ def make_sure_of_room(folder: Path, size: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(bytes(size))
+
+
+_held = {}  # {a folder: the handle that locks it}
+
+
+def keep_others_out(folder: Path) -> None:
+    """No other process gets past this for `folder`, until this one ends or calls it for another.
+
+    Raises:
+        SystemExit: If another has.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder.resolve()
+    if folder in _held:
+        return
+    while _held:
+        os.close(_held.popitem()[1])
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise SystemExit(
+            f"Another process works in {folder}: wait until it is done, or give another --output."
+        ) from None
+    _held[folder] = handle
 
 
 def write_json(path: Path, value: dict) -> None:

@@ -32,7 +32,12 @@ def load(name: str) -> tuple[dict[str, tf.data.Dataset], tfds.core.DatasetInfo]:
     if not builder.is_prepared():
         need_network(name, f"not prepared under {builder.data_dir}")
     try:
-        return tfds.load(name, with_info=True)
+        try:
+            return tfds.load(name, with_info=True)
+        except OSError:
+            if builder.is_prepared() or not tfds.builder(name).is_prepared():
+                raise
+            return tfds.load(name, with_info=True)  # another worker was faster to prepare it
     except (OSError, tfds.download.DownloadError) as error:
         raise SystemExit(
             f"The dataset {name} could not be loaded: {error}\n"
@@ -46,10 +51,10 @@ def reviews() -> tf.data.Dataset:
     return splits["train"].concatenate(splits["unsupervised"]).map(lambda review: review["text"])
 
 
-def need_network(name: str, reason: str) -> None:
+def need_network(name: str, reason: str, url: str = "https://storage.googleapis.com") -> None:
     """Ends the program, early and clearly, where a download would try for minutes in vain."""
     try:
-        urllib.request.urlopen("https://storage.googleapis.com", timeout=10)
+        urllib.request.urlopen(url, timeout=10)
     except urllib.error.HTTPError:
         pass  # an answer, at any rate
     except OSError as error:
@@ -63,5 +68,5 @@ def etth1() -> str:
     """The path of ETTh1.csv, fetched the first time, and checked every time."""
     folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
     if not (folder / "datasets" / "ETTh1.csv").exists():
-        need_network("ETTh1", f"not in {folder}, and no --data given")
+        need_network("ETTh1", f"not in {folder}, and no --data given", ETTH1_URL)
     return keras.utils.get_file("ETTh1.csv", ETTH1_URL, file_hash=ETTH1_SHA256, cache_dir=folder)

@@ -134,6 +134,13 @@ def json_lines(path: Path, encoding: str | None) -> pd.DataFrame:
         except json.JSONDecodeError as error:
             raise SystemExit(f"{path}, line {line + error.lineno - 1}: {error.msg}.") from None
     wrong = [n for n, row in enumerate(rows, 1) if not isinstance(row, dict)]
+    for n, row in enumerate(rows, 1):
+        try:
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise SystemExit(
+                f"{path}, row {n}, has half of a character, such as an emoji."
+            ) from None
     if wrong:
         raise SystemExit(f'{path}, row {wrong[0]}: an object {{"column": value}} is expected.')
     return pd.DataFrame(rows)

@@ -10,7 +10,7 @@ def read(path: Path, encoding: str | None = None) -> str:
     """The text of a file, whose lines end in "\\n".
 
     Args:
-        path: Ending in .gz, it is unpacked.
+        path: What is in gzip is unpacked, whatever its name.
         encoding: As Python names it; None: UTF-8, with or without a byte order mark.
 
     Raises:
@@ -18,8 +18,9 @@ def read(path: Path, encoding: str | None = None) -> str:
     """
     path = Path(path)
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            found = file.read()
+        found = path.read_bytes()
+        if found.startswith(b"\x1f\x8b"):
+            found = gzip.decompress(found)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise SystemExit(f"{path} cannot be read: {reason}.") from error

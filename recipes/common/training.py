@@ -48,6 +48,10 @@ NOT_OF_THE_RUN = (
 # Nor do these files' names, which metrics.json has: their content counts.
 STARTED_FROM = "embeddings", "pretrained"
 
+# What `args.output` has of a run that has come to its end, and is of its weights.
+MADE_OF_WEIGHTS = "metrics.json", "other_runtimes.json", "onnx", "litert"
+MADE_OF_WEIGHTS += "encoder.keras", "vocabulary.txt", "vectors.txt"
+
 
 def seed(args: argparse.Namespace) -> None:
     """Seeds everything. A run that goes on must not draw what it drew in its first epoch again."""
@@ -65,18 +69,28 @@ def begin(args: argparse.Namespace, *data, extendable: bool = False) -> None:
             its learning rate does not depend on their number.
 
     Raises:
-        SystemExit: If `args.output` holds a run that differs, or one that can't be read.
+        SystemExit: If `args.output` holds a run that differs, or one that can't be read, or if
+            another process works there.
     """
     args.data_read, args.extendable = fingerprint(*data), extendable
-    if args.restart and workers.is_chief():
-        for folder in ("checkpoints", "tensorboard"):
-            shutil.rmtree(args.output / folder, ignore_errors=True)
-        (args.output / "metrics.json").unlink(missing_ok=True)
+    if workers.is_chief():
+        files.keep_others_out(args.output)
+        if args.restart:
+            for folder in ("checkpoints", "tensorboard"):
+                shutil.rmtree(args.output / folder, ignore_errors=True)
+            delete_what_was_made(args.output)
     kept = None if args.restart else history(args.output)
     done = len(kept["epochs"]) if kept else 0
     workers.agree({"data read, by fingerprint": args.data_read, "epochs done in --output": done})
     if kept:
         refuse_another(kept, args)
+
+
+def delete_what_was_made(output: Path) -> None:
+    """Of weights that are not the run's any more."""
+    for name in MADE_OF_WEIGHTS:
+        path = output / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def enough_epochs(examples: int, batch: int, batches: int) -> int:
@@ -240,6 +254,7 @@ def fit(
     if done < epochs:
         callbacks = [keep, Progress()]
         if workers.is_chief():
+            delete_what_was_made(args.output)
             logs = keras.callbacks.TensorBoard(args.output / "tensorboard", write_graph=False)
             callbacks.append(logs)
         if model.optimizer.use_ema:  # what is validated is the mean of the weights
@@ -347,6 +362,7 @@ def write_metrics(args: argparse.Namespace, trained: dict, model: keras.Model, *
         **{name: given for name in STARTED_FROM if (given := getattr(args, name, None))},
         "parameters": model.count_params(),
         "best_epoch": trained["best_epoch"],
+        "of_epochs": len(trained["history"]["loss"]),  # more than `epochs` if each is in parts
         "training_seconds": trained["seconds"],
         "workers": workers.count(),
         **scores,

@@ -10,15 +10,18 @@ from collections import Counter
 
 import numpy as np
 
+MOST = 4_000_000  # characters that are counted, the last ones; n-grams take memory
+
 
 def nats(train: str, text: str, order: int, choices: int) -> float:
     """−log P of the characters of `text`, their mean.
 
     Args:
+        train: Of more than `MOST` characters the last ones count.
         order: The longest n-gram; 1: how frequent a character is, nothing else.
         choices: How many characters there are.
     """
-    found = [1 / choices] * len(text)
+    train, found = train[-MOST:], [1 / choices] * len(text)
     for n in range(1, order + 1):
         grams = Counter(train[i : i + n] for i in range(len(train) - n + 1))
         times, kinds = Counter(), Counter()

@@ -52,6 +52,7 @@ def of_characters(model: keras.Model, characters: Characters, train: str, text: 
 
     unknown = int(np.sum(numbers == UNKNOWN))
     counts = {"characters": len(text), "unknown": unknown}
+    counts["counted"] = min(len(train), character_ngrams.MOST)  # characters, for n-grams
     return counts | {name: score(mean) for name, mean in nats.items()}
 
 
