@@ -68,6 +68,7 @@ from recipes.common import (
     files,
     masked_pooling,
     pictures,
+    prepared_data,
     training,
     words,
 )
@@ -338,10 +339,14 @@ def main(args: argparse.Namespace) -> None:
     files.keep_others_out(args.output)
     path = args.output / "metrics.json"
     begun = {k: v for k, v in vars(args).items() if k not in ("output", "tasks", "cells", "data")}
-    begun["data_read"] = training.fingerprint(args.data.read_bytes()) if args.data else None
     kept = json.loads(path.read_text("utf-8")) if path.exists() else {"run": begun, "cells": {}}
     if kept["run"] != begun:
         raise SystemExit(f"{args.output} holds another study, {kept['run']}: give another --output")
+    if "forecasting" in args.tasks and args.dataset == "known":
+        series = Path(args.data or prepared_data.etth1())
+        read = training.fingerprint(series.read_bytes())
+        if kept.setdefault("series_read", read) != read:
+            raise SystemExit(f"{args.output} is a study of another series: give another --output.")
     found = kept["cells"]
     for task_name in args.tasks:
         ways = [*WAYS][:1] if task_name == "characters" else WAYS  # none may read what comes next
@@ -354,7 +359,7 @@ def main(args: argparse.Namespace) -> None:
                 continue
             _, cell, how = name.split("/")
             found[name] = train_and_score(task, cell, WAYS[how], args)
-            files.write_json(path, {"run": begun, "cells": found})
+            files.write_json(path, kept)
             keras.backend.clear_session()
             scores = ", ".join(f"{x:.4f}" for x in found[name]["test"])
             print(f"{name:40} {scores}  {np.median(found[name]['seconds']):.0f} s", flush=True)

@@ -45,6 +45,8 @@ class SavedModel(kserve.Model):
             for version in versions(self.folder):
                 if self.answers(version) or self.replaced_by(version):
                     break
+                if version == self.version:  # written over, and not whole yet: that in memory stays
+                    break
         self.ready = self.version is not None
         return self.ready
 
@@ -52,18 +54,18 @@ class SavedModel(kserve.Model):
         """Whether it is `version` that is loaded."""
         try:
             return (version, exported(version)) == (self.version, self.exported)
-        except FileNotFoundError:  # deleted meanwhile
+        except (FileNotFoundError, ValueError):  # deleted meanwhile
             return False
 
     def replaced_by(self, version: Path) -> bool:
         """Whether `version` answers from now on: if it can be loaded."""
         changed = None
         try:
-            changed = version, max(path.stat().st_mtime_ns for path in version.rglob("*"))
+            changed = version, exported(version)
             if changed in self.broken:
                 return False
-            when = exported(version)
-            self.model, self.version, self.exported = tf.saved_model.load(version), version, when
+            self.model = tf.saved_model.load(version)
+            self.version, self.exported = changed
         except Exception as error:  # whatever half a file can cause
             self.broken.add(changed)
             (reason, *_) = str(error).splitlines() or [type(error).__name__]
@@ -101,7 +103,8 @@ class SavedModel(kserve.Model):
 
 
 def exported(version: Path) -> int:
-    return (version / "saved_model.pb").stat().st_mtime_ns
+    """When its newest file was written."""
+    return max(path.stat().st_mtime_ns for path in version.rglob("*"))
 
 
 def named_inputs(payload: dict, specs: dict) -> dict:

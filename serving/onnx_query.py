@@ -138,7 +138,7 @@ class Forecaster:
     def __init__(self, about: dict, run: Callable, folder: Path):
         self.run, self.levels = run, about["levels"]
         self.mean, self.std = (np.array(about[name], "float32") for name in ("mean", "std"))
-        self.shape, self.channels = (about["lookback"], len(self.mean)), about["channels"]
+        self.shape, self.channels = (about["lookback"], len(self.mean)), about.get("channels")
 
     def standardized(self, window: np.ndarray) -> np.ndarray:
         """What the model says: (windows, [levels,] horizon, channels)."""
@@ -152,8 +152,8 @@ class Forecaster:
         for path in paths:
             names, rows = text.named_numbers(Path(path))
             each, channels = np.array(rows, "float32"), self.channels
-            if names and {*names} >= {*channels} and len(names) == len({*names}):
-                each = each[:, [names.index(name) for name in channels]]  # in their order
+            if names and channels:
+                each = each[:, in_order(path, names, channels)]
             window.append(each)
             if each.shape != self.shape:
                 raise SystemExit(
@@ -168,6 +168,16 @@ class Forecaster:
         middle = np.abs(np.array(self.levels) - 0.5).argmin()
         answers = {"forecast": found[:, middle].tolist(), "quantiles": found.tolist()}
         return {**answers, "levels": [self.levels] * len(found)}
+
+
+def in_order(path, names: list[str], channels: list[str]) -> list[int]:
+    """The places of the columns that the model reads: by their names, if they have those."""
+    lacking = [name for name in channels if name not in names]
+    if lacking and any(a in channels and a != b for a, b in zip(names, channels)):
+        raise SystemExit(f"{path} has no column {', '.join(lacking)}; the model reads {channels}.")
+    if lacking or len({*names}) < len(names):
+        return [*range(len(names))]
+    return [names.index(name) for name in channels]
 
 
 class Listener:

@@ -67,19 +67,24 @@ def asker(signature, name: str, spec) -> Callable[[list], list[dict]]:
         return value.encode()  # what is no UTF-8 is refused here
 
     refusals = tf.errors.InvalidArgumentError, ValueError, TypeError
+    answered = []  # a row that was
 
     def ask_or_halve(values):
         """Halves what is refused, until the row at fault is alone.
 
         Raises:
-            tf.errors.OpError: If no row is at fault, such as when memory has run out.
+            tf.errors.OpError: If no row is at fault: if another can't be answered either.
         """
         try:
-            return ask(values)
+            found = ask(values)
+            answered[:] = answered or values[:1]
+            return found
         except (tf.errors.OpError, ValueError, TypeError) as error:
             if len(values) == 1:
                 if not isinstance(error, refusals):
-                    raise
+                    if not answered:
+                        raise
+                    ask(answered)
                 return [{"error": reason(error)}]
             half = len(values) // 2
             return ask_or_halve(values[:half]) + ask_or_halve(values[half:])

@@ -14,6 +14,7 @@
    int32 or int64; all else is text. */
 
 #include <errno.h>
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,6 +66,7 @@ static TF_Tensor* read_tensor(TF_DataType type, const char* name) {
     text = end;
   }
   if (count < 0 || count > INT64_MAX / 64) fail(name, "not a shape");
+  if (text[strspn(text, " \t\r")]) fail(name, "not a shape");
   size_t size = type == TF_STRING ? sizeof(TF_TString) : TF_DataTypeSize(type);
   TF_Tensor* tensor = TF_AllocateTensor(type, dims, rank, count * size);
   if (!tensor) fail(name, "too large");
@@ -86,7 +88,9 @@ static TF_Tensor* read_tensor(TF_DataType type, const char* name) {
     } else {
       fail(name, "of a type that is not read here");
     }
-    if (type != TF_STRING && (end == text || *end || errno)) fail(text, "not such a number");
+    if (type == TF_STRING) continue;
+    if (type == TF_FLOAT && fabsf(((float*)data)[i]) < 1) errno = 0; /* too small is no error */
+    if (end == text || end[strspn(end, " \t\r")] || errno) fail(text, "not such a number");
   }
   return tensor;
 }

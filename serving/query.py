@@ -11,7 +11,6 @@ import argparse
 import re
 from pathlib import Path
 
-import numpy as np
 import quiet
 import text
 
@@ -49,16 +48,21 @@ def tensor(value, dtype):
     Raises:
         ValueError, TypeError: If it is of another kind, or beyond what the type holds.
     """
-    tf = quiet.tensorflow()
+    import numpy as np  # not above: arguments are read before
+    import tensorflow as tf
+
     if dtype != tf.string:
         kind = np.array(value).dtype.kind
-        if kind == "b" and dtype != tf.bool:
+        if dtype != tf.bool and any(type(x) is bool for x in np.array(value, object).flat):
             raise ValueError("a number is expected, got true or false")
         if kind in "iu" and dtype.is_integer:
             least, most = np.min(value, initial=0), np.max(value, initial=0)
             if least < dtype.min or most > dtype.max:
                 raise ValueError(f"{dtype.name} holds {dtype.min} to {dtype.max}")
-    return tf.convert_to_tensor(value, dtype)
+    try:
+        return tf.convert_to_tensor(value, dtype)
+    except SystemError:  # of TensorFlow, for a whole number beyond its floats
+        raise ValueError("a number is too large") from None
 
 
 def load(folder: Path, signature: str) -> tuple:

@@ -3,9 +3,9 @@
 A row that can't be read comes with the reason, and those behind it are read.
 """
 
+import codecs
 import collections
 import csv
-import datetime
 import itertools
 import json
 import os
@@ -14,6 +14,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import text
+
 # The columns given (or {"line": what can't be read), the value to ask about, an error. A row of
 # which nothing is to be asked has neither value nor error.
 Row = tuple[dict, object, str]
@@ -21,7 +23,6 @@ Row = tuple[dict, object, str]
 TABLES = (".csv", ".tsv")
 KINDS = (*TABLES, ".jsonl", ".ndjson", ".txt", ".parquet")
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
-HOUR = datetime.timedelta(hours=1)  # that clocks go back
 LONGEST = 2**24  # characters of a row; more have lost an end of a line, or of a quotation
 AT_A_TIME = 1024  # rows of Parquet
 LOOKED_AT = 100  # rows, for what their columns are
@@ -41,9 +42,10 @@ def source(path: Path, encoding: str):
         return open(path, "rb")
     with open(path, "rb") as file:
         begins = file.read(2)
-    if begins in (b"\xff\xfe", b"\xfe\xff") and encoding.lower().startswith("utf-8"):
-        raise SystemExit(f"{path} is in UTF-16: say so with --encoding utf-16.")
     try:
+        utf_8 = codecs.lookup(encoding).name.startswith("utf-8")
+        if utf_8 and begins in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise SystemExit(f"{path} is in UTF-16: say so with --encoding utf-16.")
         return open(path, encoding=encoding, errors="surrogateescape", newline="")
     except LookupError:
         raise SystemExit(f"--encoding: there is no {encoding!r}.") from None
@@ -103,24 +105,24 @@ def windows(file, steps: int, channels: int) -> tuple[list[str], Iterator[Row]]:
             f"are {columns}. (Numbers have decimal points.)"
         )
 
+    def is_date(name):
+        cells = [given[name] for given, error in looked_at if not error]
+        return cells and all(DATE.match(cell) for cell in cells)
+
+    date_column = next(filter(is_date, names), None)
+
     def read():
-        window, dates = (collections.deque(maxlen=steps) for _ in range(2))
+        window, order = collections.deque(maxlen=steps), text.Order()
         for given, error in itertools.chain(looked_at, found):
             step = [number(given.get(name, "")) for name in columns]
             if not error and None in step:
                 name = columns[step.index(None)]
                 error = f"no number in column {name!r}: {given[name]!r}"
-            date = next((cell for cell in given.values() if DATE.match(cell)), "")
-            above = (dates[-1], dates[0]) if date and dates else ()
-            late = next((one for one in above if went_back(one, date)), None)
-            if not error and late:
-                error = f"{date} stands below {late}: the oldest row comes first"
+            date, above = given.get(date_column, ""), order.above
+            if DATE.match(date) and order.is_late(date) and not error:
+                error = f"{date} stands below {above}: the oldest row comes first"
             if error:
                 window.clear()
-                dates.clear()
-            if date:
-                dates.append(date)
-            if error:
                 yield given, None, error
                 continue
             window.append(step)
@@ -137,15 +139,6 @@ def columns_of_numbers(names: list[str], rows: list[dict]) -> list[str]:
         if 2 * sum(number(cell) is not None for cell in cells) >= len(cells):
             found.append(name)
     return found
-
-
-def went_back(first: str, then: str) -> bool:
-    """Whether `then` is earlier, by more than clocks go back."""
-    try:
-        times = [datetime.datetime.fromisoformat(date) for date in (first, then)]
-        return times[1] < times[0] - HOUR
-    except (ValueError, TypeError):  # in another form, or one with a zone
-        return then[:10] < first[:10]
 
 
 def number(cell: str) -> float | None:
@@ -184,7 +177,7 @@ def json_row(line: str, column: str) -> Row:
     try:
         given = json.loads(line)
         if line.count("[") + line.count("{") > DEEPEST:
-            pickle.dumps(given)  # as it is sent to a process
+            pickle.dumps([[[[given]]]])  # as it is sent to a process, in what else is sent
     except (ValueError, RecursionError) as error:
         return {"line": line.rstrip()}, None, f"no JSON: {error}"
     if not isinstance(given, dict) or column not in given:

@@ -1,12 +1,14 @@
 """Inputs and answers as text: the numbers of a CSV file in, words and numbers out."""
 
 import csv
+import datetime
 import re
 from pathlib import Path
 
 WITH_COMMAS = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?(e[+-]?\d+)?", re.IGNORECASE)
 THOUSANDS = re.compile(r"[+-]?([1-9]\d{0,2},\d{3}|\d{1,3})")  # maybe: 1,050
-DATE = re.compile(r"\d{4}-\d\d-\d\d([T ][\d:.]*\d$)?")  # where there is a time, without its zone
+DATE = re.compile(r"\d{4}-\d\d-\d\d")
+HOUR = datetime.timedelta(hours=1)  # that clocks go back
 
 
 def numbers(path: Path) -> list[list[float]]:
@@ -76,7 +78,8 @@ def refuse_ambiguous(path: Path, columns: list[tuple[str, ...]]) -> None:
     """Ends the program if 1,050 may be a thousand and fifty, as no other comma says it isn't."""
     asked = None
     for column in columns:
-        cells = [cell.strip() for cell in column[1:]]
+        cells = [cell.strip() for cell in column]
+        cells = cells if WITH_COMMAS.fullmatch(cells[0]) else cells[1:]
         if not all(map(THOUSANDS.fullmatch, cells)):
             return
         asked = asked or next((cell for cell in cells if "," in cell), None)
@@ -99,13 +102,35 @@ def refuse_newest_first(path: Path, rows: list[list[str]]) -> None:
     for column in zip(*rows):
         column = [cell.strip() for cell in column]
         if all(map(DATE.match, column)):
-            first, last = (DATE.match(cell)[0] for cell in (column[0], column[-1]))
-            if first[:10] > last[:10] or (len(first) == len(last) and first > last):
-                raise SystemExit(
-                    f"{path} begins with {column[0]} and ends with {column[-1]}: put the oldest "
-                    "row first."
-                )
+            order = Order()
+            if late := next((date for date in column if order.is_late(date)), None):
+                raise SystemExit(f"{path}: {late} stands below a later date: put the oldest first.")
             return
+
+
+class Order:
+    """Of dates that come one after the other: whether they go on.
+
+    Clocks go back for an hour. So a date is late that is more than that before the one above it,
+    or that is before it like the one above was.
+    """
+
+    def __init__(self):
+        self.above, self.fell = "", False
+
+    def is_late(self, date: str) -> bool:
+        by = step(self.above, date) if self.above else datetime.timedelta()
+        late = by < -HOUR or (self.fell and by < by * 0)
+        self.above, self.fell = date, by < by * 0
+        return late
+
+
+def step(first: str, then: str) -> datetime.timedelta:
+    try:
+        return datetime.datetime.fromisoformat(then) - datetime.datetime.fromisoformat(first)
+    except (ValueError, TypeError):  # in another form, or one of them with a zone
+        days = [datetime.date.fromisoformat(date[:10]) for date in (first, then)]
+        return days[1] - days[0]
 
 
 def words(texts: list[str]) -> list[list[str]]:

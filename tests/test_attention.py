@@ -319,3 +319,11 @@ def test_weights_of_a_stateful_layer_are_those_from_its_states():
     np.testing.assert_array_equal(found, expected)
     zeros = [tf.zeros_like(s) for s in states]
     assert not np.allclose(found, layers.attention_weights(layer, x, memory, initial_state=zeros))
+
+
+def test_who_gives_a_seed_draws_by_it():
+    seeds = keras.random.SeedGenerator(1)
+    for seed, alike in ((1, True), (seeds, False)):  # as in keras.layers
+        memory = layers.AttentionMemory(8, initializer=keras.initializers.GlorotUniform(seed))
+        memory.build((None, None, 8))
+        assert np.allclose(memory.key_kernel, memory.value_kernel) == alike

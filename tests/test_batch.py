@@ -173,7 +173,7 @@ def test_rows_that_cannot_be_read_are_named_and_those_behind_them_answered(
     assert [r["row"] for r in bad] == [2, 3]
 
 
-@pytest.mark.parametrize(("step", "windows"), [(15, 90 - 59), (-15, 0)])
+@pytest.mark.parametrize(("step", "windows"), [(15, 90 - 59), (-15, 0), (-1, 0), (-60, 0)])
 def test_within_a_day_too_the_oldest_row_comes_first(tmp_path, step, windows):
     """But for an hour, that clocks go back."""
     start = datetime.datetime(2024, 10, 27, 12)
@@ -225,6 +225,24 @@ def test_a_machine_that_fails_is_no_bad_row():
     ask = predict.asker(signature, "sentences", tf.TensorSpec([None], tf.string))
     with pytest.raises(tf.errors.ResourceExhaustedError):
         ask(["a", "b"])
+
+
+def test_a_row_that_alone_is_too_much_is_one():
+    def signature(sentences):
+        if tf.reduce_any(tf.strings.length(sentences) > 5):
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM")
+        return {"size": tf.strings.length(sentences)}
+
+    signature.structured_outputs = {"size": tf.TensorSpec([None], tf.int32)}
+    ask = predict.asker(signature, "sentences", tf.TensorSpec([None], tf.string))
+    assert ask(["a", "b" * 9, "cc"]) == [{"size": 1}, {"error": "OOM"}, {"size": 2}]
+
+
+def test_the_dates_are_of_one_column(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("due,date,a\n,2024-01-01,5\n2024-03-10,2024-01-02,6\n,2024-01-03,7\n")
+    with rows.source(path, "utf-8-sig") as file:
+        assert [error for *_, error in rows.windows(file, 2, 1)[1]] == ["", "", ""]
 
 
 def test_a_line_without_an_end_is_one_bad_row(tmp_path, monkeypatch):

@@ -330,6 +330,9 @@ def test_a_forecaster_with_quantiles(tmp_path):
     swapped = "\n".join(["date,b,a", *(f"x,{b},{a}" for a, b in window[0].tolist())])
     (tmp_path / "window.csv").write_text(swapped)  # named, in another order
     np.testing.assert_array_equal(page([tmp_path / "window.csv"])["forecast"], found["forecast"])
+    (tmp_path / "window.csv").write_text(swapped.replace("date,b,a", "date,b,c"))
+    with pytest.raises(SystemExit, match="has no column a; the model reads"):
+        page([tmp_path / "window.csv"])
     shown = {"forecast", "forecast_q10", "forecast_q50", "forecast_q90"}
     assert by_level(found).keys() == shown  # as they are printed
     for wrong, says in (

@@ -66,6 +66,8 @@ def test_decimal_commas_and_a_header_in_another_encoding(versions, tmp_path):
         ("d\ta\tb\nx\t1,050\t0,5\ny\t2\t1\n", [[1.05, 0.5], [2, 1]]),
         ("d,a\n2024-01-01 00:00,1\n2024-01-01 23:00,3\n", [[1], [3]]),
         ("d,a\n2024-10-27 02:30+02:00,1\n2024-10-27 02:15+01:00,3\n", [[1], [3]]),
+        ("d,a\n2024-10-27 02:15,1\n2024-10-27 02:45,2\n2024-10-27 02:00,3\n", [[1], [2], [3]]),
+        ("0,5\t1\n1,234\t2\n2,345\t3\n", [[0.5, 1], [1.234, 2], [2.345, 3]]),
     ],
 )
 def test_numbers_are_what_they_were_in_training(tmp_path, text, found):
@@ -79,8 +81,10 @@ def test_numbers_are_what_they_were_in_training(tmp_path, text, found):
         ("", "is empty"),
         ("a,b\n1,2\n,3\n4,5\n", "no number in column 0"),
         ("1,2\n3\n", r"\['3'\] has not as many values"),
-        ("d,a\n2024-01-03,1\n2024-01-02,3\n", "put the oldest row first"),
-        ("d,a\n2024-01-01 23:00,1\n2024-01-01 00:00,3\n", "put the oldest row first"),
+        ("d,a\n2024-01-03,1\n2024-01-02,3\n", "put the oldest first"),
+        ("d,a\n2024-01-01 23:00,1\n2024-01-01 00:00,3\n", "put the oldest first"),
+        ("d,a\n2024-01-01T01:00Z,1\n2024-01-01T00:30Z,3\n2024-01-01T00:00Z,3\n", "oldest first"),
+        ("1,234\t5\n2\t6\n", "Is that a whole number"),
         ("d;a\nx;2.5\ny;1,5\nz;3.75\n", r"column 1 of \['x', '2.5'\], which has decimal commas"),
         ("d\ta\nx\t1,234.50\ny\t1,234\n", r"column 1 of \['x', '1,234.50'\]"),
         ("d\ta\nx\t1,234\ny\t12,345\n", "Is that a whole number"),
@@ -132,6 +136,8 @@ def test_a_folder_without_a_model_is_named(tmp_path, monkeypatch):
         (2**32 + 1, "int32", "int32 holds -2147483648 to 2147483647"),
         ([[1, -(2**40)]], "int32", "int32 holds"),
         ([True], "float32", "got true or false"),
+        ([[1.0, True]], "float32", "got true or false"),
+        ([1.5, 10**310], "float32", "too large"),
         ([[1.0], [2.0, 3.0]], "float32", "inhomogeneous"),
     ],
 )

@@ -434,6 +434,12 @@ def test_what_cannot_be_loaded_leaves_the_version_before(with_kserve, tmp_path, 
     shutil.rmtree(tmp_path / "4")
     save("4", 5)  # its number again, with no request between
     assert version_that_answers() == 5
+    graph = tmp_path / "4" / "saved_model.pb"
+    whole = graph.read_bytes()
+    graph.write_bytes(whole[:-100])  # written over, and not whole yet
+    assert version_that_answers() == 5
+    graph.write_bytes(whole)
+    assert version_that_answers() == 5
     shutil.rmtree(tmp_path / "4")  # back to what can be loaded
     assert version_that_answers() == 1
     shutil.rmtree(tmp_path / "1")

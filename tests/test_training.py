@@ -250,3 +250,13 @@ def test_what_other_weights_have_made_does_not_stay(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir() if path.name != "tensorboard"] == [
         "checkpoints"
     ]
+
+
+def test_what_others_have_made_stays(tmp_path, monkeypatch):
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "vectors.txt").touch()
+    run(tmp_path, 1, [0.1], monkeypatch)  # no run was there before
+    assert (tmp_path / "onnx").exists() and (tmp_path / "vectors.txt").exists()
+    vectors = str(tmp_path / "vectors.txt")
+    run(tmp_path, 1, [0.1], monkeypatch, restart=True, embeddings=vectors)
+    assert not (tmp_path / "onnx").exists() and (tmp_path / "vectors.txt").exists()

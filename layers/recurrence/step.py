@@ -143,7 +143,7 @@ class Step:
             sizes = a.shape[-1], p.shape[-1]
             self.products.append(Product(state, weight, gates, *sizes, is_added))
         self.assigned = sorted({_place(v, cell.weights) for v in scope.assigned} - {None})
-        self.not_derivable = self._why_not(graph, x, weights, given, calls, astray)
+        self.not_derivable = self._why_not(graph, x, given, calls, astray)
         if scope.assigned and not self.not_derivable:
             self.not_derivable = f"it assigns {scope.assigned[0].path}"
         self.acts = bool(scope.assigned) or _acts(graph)
@@ -153,7 +153,7 @@ class Step:
             self.dependent = self.not_derivable
         return graph, new
 
-    def _why_not(self, graph, x, weights, given, calls, astray) -> str | None:
+    def _why_not(self, graph, x, given, calls, astray) -> str | None:
         """Why the backward pass can't run an update again; None if it can."""
         if self.assigned:
             return f"it assigns {self.cell.weights[self.assigned[0]].path}"
@@ -167,7 +167,7 @@ class Step:
             return f"it computes in several types: {', '.join(sorted(t.name for t in types))}"
         if self._learns_masks(given):
             return "its dropout masks have gradients"
-        if self._learns_dot(weights, calls):
+        if self._learns_dot():
             return "its own `dot` has a weight, and multiplies by what is none"
         return _outside(graph)
 
@@ -197,19 +197,31 @@ class Step:
             return left
         return [shape.rank != 2 or shape[0] != rows for shape in shapes]
 
-    def _learns_dot(self, weights, calls) -> bool:
+    def _learns_dot(self) -> bool:
         """Whether a weight inside of `dot` has a gradient that is not found where `dot` multiplies
         by a weight, for all steps at once."""
-        if type(self.cell).dot is Cell.dot and "dot" not in vars(self.cell):
+        own = type(self.cell).dot is not Cell.dot or "dot" in vars(self.cell)
+        if not (own and self.training) or all(p.weight is not None for p in self.products):
             return False
-        for product, (a, kernel, _, p) in zip(self.products, calls):
-            if product.weight is None:
-                floating = [w for w in weights if w.dtype.is_floating]
-                with p.graph.as_default():
+        called = []
+
+        def dot(a, kernel, gates=None):
+            p = multiply(a, kernel, gates)
+            called.append((a, kernel, p))
+            return p
+
+        with private_apis.new_graph("dot").as_default(), _nothing_assigned():
+            weights, x, given = _placeholders((self._weights, self._x, self._given))
+            multiply = self.cell.dot(given.drops[1])
+            with self.within(weights):
+                self.cell.new_states(x, given.states, dot, given.constants)
+            floating = [w for w in weights if w.dtype.is_floating]
+            counted = [call for call, alone in zip(called, self._left_alone) if not alone]
+            for product, (a, kernel, p) in zip(self.products, counted):
+                if product.weight is None:
                     still = [a, tf.convert_to_tensor(kernel)]
-                    found = tf.gradients(p, floating, stop_gradients=still)
-                if any(g is not None for g in found):
-                    return True
+                    if any(g is not None for g in tf.gradients(p, floating, stop_gradients=still)):
+                        return True
         return False
 
     def _learns_masks(self, given: Given) -> bool:

@@ -349,8 +349,10 @@ class _Queries(Cell):
 
 
 def anew(initializer):
-    """It draws for another weight: one and the same would draw the same numbers again."""
-    return initializer.clone() if isinstance(initializer, keras.Initializer) else initializer
+    """It draws for another weight: one and the same, without a seed, would draw as before."""
+    drawing = isinstance(initializer, keras.Initializer) and "seed" in initializer.get_config()
+    unseeded = drawing and initializer.get_config()["seed"] is None
+    return initializer.clone() if unseeded else initializer
 
 
 def _known(score):

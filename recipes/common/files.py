@@ -41,8 +41,8 @@ def keep_others_out(folder: Path) -> None:
         SystemExit: If another has.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    folder = folder.resolve()
-    if folder in _held:
+    known = folder.stat().st_dev, folder.stat().st_ino
+    if known in _held:
         return
     while _held:
         os.close(_held.popitem()[1])
@@ -54,7 +54,9 @@ def keep_others_out(folder: Path) -> None:
         raise SystemExit(
             f"Another process works in {folder}: wait until it is done, or give another --output."
         ) from None
-    _held[folder] = handle
+    except OSError:
+        pass  # some network file systems lock no folders
+    _held[known] = handle
 
 
 def write_json(path: Path, value: dict) -> None:

@@ -29,13 +29,14 @@ def load(name: str) -> tuple[dict[str, tf.data.Dataset], tfds.core.DatasetInfo]:
             f"--dataset: TFDS has no {name} (https://www.tensorflow.org/datasets/catalog lists "
             "what it has; a configuration stands behind the name, as in glue/sst2)."
         ) from error
-    if not builder.is_prepared():
+    prepared = builder.is_prepared()
+    if not prepared:
         need_network(name, f"not prepared under {builder.data_dir}")
     try:
         try:
             return tfds.load(name, with_info=True)
         except OSError:
-            if builder.is_prepared() or not tfds.builder(name).is_prepared():
+            if prepared or not builder.is_prepared():
                 raise
             return tfds.load(name, with_info=True)  # another worker was faster to prepare it
     except (OSError, tfds.download.DownloadError) as error:

@@ -134,7 +134,7 @@ def json_lines(path: Path, encoding: str | None) -> pd.DataFrame:
         except json.JSONDecodeError as error:
             raise SystemExit(f"{path}, line {line + error.lineno - 1}: {error.msg}.") from None
     wrong = [n for n, row in enumerate(rows, 1) if not isinstance(row, dict)]
-    for n, row in enumerate(rows, 1):
+    for n, row in enumerate(rows if re.search(r"\\u[dD][89a-fA-F]", text) else [], 1):
         try:
             json.dumps(row, ensure_ascii=False).encode()
         except UnicodeEncodeError:

@@ -54,7 +54,13 @@ MADE_OF_WEIGHTS += "encoder.keras", "vocabulary.txt", "vectors.txt"
 
 
 def seed(args: argparse.Namespace) -> None:
-    """Seeds everything. A run that goes on must not draw what it drew in its first epoch again."""
+    """Seeds everything. A run that goes on must not draw what it drew in its first epoch again.
+
+    Raises:
+        SystemExit: If another process works in `args.output`.
+    """
+    if workers.is_chief() and args.output.exists():
+        files.keep_others_out(args.output)
     done = 0 if args.restart else epochs_done(args.output)
     keras.utils.set_random_seed(args.seed + done)
 
@@ -76,9 +82,9 @@ def begin(args: argparse.Namespace, *data, extendable: bool = False) -> None:
     if workers.is_chief():
         files.keep_others_out(args.output)
         if args.restart:
+            delete_what_was_made(args)
             for folder in ("checkpoints", "tensorboard"):
                 shutil.rmtree(args.output / folder, ignore_errors=True)
-            delete_what_was_made(args.output)
     kept = None if args.restart else history(args.output)
     done = len(kept["epochs"]) if kept else 0
     workers.agree({"data read, by fingerprint": args.data_read, "epochs done in --output": done})
@@ -86,11 +92,20 @@ def begin(args: argparse.Namespace, *data, extendable: bool = False) -> None:
         refuse_another(kept, args)
 
 
-def delete_what_was_made(output: Path) -> None:
-    """Of weights that are not the run's any more."""
-    for name in MADE_OF_WEIGHTS:
-        path = output / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+def delete_what_was_made(args: argparse.Namespace) -> None:
+    """Of weights that are not the run's any more; but nothing that this run starts from."""
+    there = (args.output / "checkpoints" / "history.json").exists()  # else others have made it
+    starts = [getattr(args, name, None) or [] for name in STARTED_FROM]
+    starts = [[x] if isinstance(x, (str, Path)) else x for x in starts]
+    starts = {Path(x).resolve() for each in starts for x in each}
+    for name in MADE_OF_WEIGHTS if there else MADE_OF_WEIGHTS[:1]:
+        path = args.output / name
+        if starts & {path.resolve(), path.parent.resolve()}:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def enough_epochs(examples: int, batch: int, batches: int) -> int:
@@ -254,7 +269,7 @@ def fit(
     if done < epochs:
         callbacks = [keep, Progress()]
         if workers.is_chief():
-            delete_what_was_made(args.output)
+            delete_what_was_made(args)
             logs = keras.callbacks.TensorBoard(args.output / "tensorboard", write_graph=False)
             callbacks.append(logs)
         if model.optimizer.use_ema:  # what is validated is the mean of the weights

@@ -5,7 +5,8 @@ import { Problem } from "./language.js";
 
 const WITH_COMMAS = /^[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?(e[+-]?\d+)?$/i;
 const THOUSANDS = /^[+-]?([1-9]\d{0,2},\d{3}|\d{1,3})$/; // maybe: 1,050
-const DATE = /^\d{4}-\d\d-\d\d([T ][\d:.]*\d$)?/; // where there is a time, without its zone
+const DATE = /^\d{4}-\d\d-\d\d/;
+const HOUR = 3600e3; // that clocks go back
 const NAME = /^\s*[\p{L}_][\p{L}\p{N}_]*\s*$/u;
 
 /** {names: of the columns, or null; rows: [[number, …], …]} */
@@ -43,11 +44,8 @@ export function parseCsv(text) {
   const dates = places
     .map((i) => found.map(({ cells }) => cells[i].trim()))
     .find((column) => column.length && column.every((one) => DATE.test(one)));
-  if (dates) {
-    const [first, then] = [dates[0], dates.at(-1)].map((one) => DATE.exec(one)[0]);
-    if (first.slice(0, 10) > then.slice(0, 10) || (first.length === then.length && first > then))
-      throw new Problem("newestFirst", dates[0], dates.at(-1));
-  }
+  const late = dates && lateDate(dates);
+  if (late) throw new Problem("newestFirst", late);
   const rows = found.map((row) => columns.map((i) => number(row, i)));
   rows.forEach((row, i) => {
     const bad = row.indexOf(null);
@@ -58,7 +56,25 @@ export function parseCsv(text) {
 }
 
 function cellsBelow(found, i) {
-  return found.slice(1).map(({ cells }) => cells[i].trim());
+  const cells = found.map((row) => row.cells[i].trim());
+  return WITH_COMMAS.test(cells[0]) ? cells : cells.slice(1);
+}
+
+/** The first that is more than an hour before the one above, or before it like the one above was. */
+function lateDate(dates) {
+  let fell = false;
+  for (let i = 1; i < dates.length; i++) {
+    const by = time(dates[i]) - time(dates[i - 1]);
+    if (by < -HOUR || (by < 0 && fell)) return dates[i];
+    fell = by < 0;
+  }
+  return null;
+}
+
+function time(date) {
+  const whole = date.replace(" ", "T");
+  const found = Date.parse(/T[\d:.]+$/.test(whole) ? `${whole}Z` : whole);
+  return Number.isNaN(found) ? Date.parse(date.slice(0, 10)) : found;
 }
 
 function refuseAmbiguous(columns) {

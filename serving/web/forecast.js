@@ -91,8 +91,11 @@ export async function startForecast(root, ask) {
 
 /** The columns that the model reads, in its order, if they are named so. */
 function inOrder({ names, rows }, channels) {
-  const places = channels.map((name) => names?.indexOf(name) ?? -1);
-  if (places.includes(-1) || new Set(names).size < names.length) return { names, rows };
+  const lacking = channels.filter((name) => !names?.includes(name));
+  const elsewhere = names?.some((name, i) => channels.includes(name) && channels[i] !== name);
+  if (lacking.length && elsewhere) throw new Problem("lacking", lacking);
+  if (lacking.length || new Set(names).size < names.length) return { names, rows };
+  const places = channels.map((name) => names.indexOf(name));
   return { names: channels, rows: rows.map((row) => places.map((i) => row[i])) };
 }
 

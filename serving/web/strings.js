@@ -51,7 +51,7 @@ export const STRINGS = {
     failed: (why) => `No answer: ${why}. Load the page again.`,
     emptyCsv: "There is nothing here. Paste rows of numbers, or take the example.",
     noNumbers: "No column ends with a number. Numbers look like 1.5 or 2e-3; paste rows of them.",
-    newestFirst: (first, last) => `The rows go from ${first} back to ${last}. Put the oldest row first.`,
+    newestFirst: (date) => `${date} stands below a later date. Put the oldest row first.`,
     unevenRow: (row, n, width) =>
       `Row ${row} has ${n} values, the first row ${width}. Give all rows the same number of values.`,
     noNumber: (row, column, cell) =>
@@ -60,6 +60,7 @@ export const STRINGS = {
       `Is ${cell} a whole number, or one with a decimal comma? Write it without the comma, or with a decimal point.`,
     wrongWidth: (n, channels) =>
       `There are ${n} columns of numbers, and the model reads ${channels.length}: ${channels.join(", ")}. Paste these, in this order.`,
+    lacking: (names) => `There is no column ${names.join(", ")}. Paste all that the model reads.`,
     tooShort: (n, needed) =>
       `There are ${n} rows, and the model reads ${needed}. Paste ${needed - n} more, older ones above.`,
     tooLarge: "The numbers are too large for the model. Paste them in the units that it learned.",
@@ -134,7 +135,7 @@ export const STRINGS = {
     failed: (why) => `没有答案：${why}。请重新载入本页。`,
     emptyCsv: "这里是空的。请粘贴若干行数值，或使用示例数据。",
     noNumbers: "没有一列以数值结尾。请粘贴若干行数值，写法如 1.5 或 2e-3。",
-    newestFirst: (first, last) => `各行从 ${first} 倒排到 ${last}。请把最早的一行放在最前面。`,
+    newestFirst: (date) => `${date} 排在更晚的日期之后。请把最早的一行放在最前面。`,
     unevenRow: (row, n, width) =>
       `第 ${row} 行有 ${n} 个值，第一行有 ${width} 个。请让每行的个数相同。`,
     noNumber: (row, column, cell) =>
@@ -142,6 +143,7 @@ export const STRINGS = {
     ambiguous: (cell) => `${cell} 是整数，还是带小数逗号的数？请去掉逗号，或改用小数点。`,
     wrongWidth: (n, channels) =>
       `数值共 ${n} 列，模型要读 ${channels.length} 列：${channels.join("、")}。请按此顺序粘贴。`,
+    lacking: (names) => `缺少列：${names.join("、")}。请粘贴模型要读的所有列。`,
     tooShort: (n, needed) =>
       `只有 ${n} 行，模型要读 ${needed} 行。请在上方补上更早的 ${needed - n} 行。`,
     tooLarge: "数值过大，模型无法处理。请使用训练时的单位。",
