@@ -8,7 +8,7 @@ from pathlib import Path
 WITH_COMMAS = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?(e[+-]?\d+)?", re.IGNORECASE)
 THOUSANDS = re.compile(r"[+-]?([1-9]\d{0,2},\d{3}|\d{1,3})")  # maybe: 1,050
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
-HOUR = datetime.timedelta(hours=1)  # that clocks go back
+NOTHING, HOUR = datetime.timedelta(), datetime.timedelta(hours=1)
 
 
 def numbers(path: Path) -> list[list[float]]:
@@ -119,18 +119,19 @@ class Order:
         self.above, self.fell = "", False
 
     def is_late(self, date: str) -> bool:
-        by = step(self.above, date) if self.above else datetime.timedelta()
-        late = by < -HOUR or (self.fell and by < by * 0)
-        self.above, self.fell = date, by < by * 0
+        passed = time_between(self.above, date) if self.above else NOTHING
+        late = passed < -HOUR or (self.fell and passed < NOTHING)
+        self.above, self.fell = date, passed < NOTHING
         return late
 
 
-def step(first: str, then: str) -> datetime.timedelta:
+def time_between(first: str, then: str) -> datetime.timedelta:
+    """From one date to another; of days alone, at least its sign."""
     try:
         return datetime.datetime.fromisoformat(then) - datetime.datetime.fromisoformat(first)
     except (ValueError, TypeError):  # in another form, or one of them with a zone
-        days = [datetime.date.fromisoformat(date[:10]) for date in (first, then)]
-        return days[1] - days[0]
+        first, then = first[:10], then[:10]
+        return datetime.timedelta(days=(then > first) - (then < first))
 
 
 def words(texts: list[str]) -> list[list[str]]:
