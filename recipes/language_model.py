@@ -55,8 +55,13 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--tokens", choices=("characters", "words"), help="default: characters; of imdb, words")
     add("--backwards", action="store_true", help="read words from the end of each text")
     prompts = {"type": command_line.text, "metavar": "PROMPT", "nargs": "+"}
-    add("--generate", **prompts, help="how texts begin that are written")
-    add("--length", type=positive, default=500, help="to write, in --tokens; default: 500")
+    add("--generate", **prompts, help="to continue")
+    add(
+        "--length",
+        type=positive,
+        default=500,
+        help="how many characters or words to write; default: 500",
+    )
     add("--temperature", type=float, default=0.8, help="0: the most probable; default: 0.8")
     add("--top-k", type=positive, help="draw from so many most probable; default: all")
     number = {"type": float, "default": 1.0}

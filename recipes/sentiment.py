@@ -44,8 +44,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     command_line.add_runtimes(parser)
     add, file = parser.add_argument, command_line.file
     add("--data", type=file, metavar="FILE", help="a table of texts and their classes")
-    add("--text", metavar="COLUMN", help="of the texts; default: found, if there is one")
-    add("--label", metavar="COLUMN", help="of the classes; default: found, if there is one")
+    add("--text", metavar="COLUMN", help="of the texts; default: detected")
+    add("--label", metavar="COLUMN", help="of the classes; default: detected")
     add("--test", type=file, dest="test_data", metavar="FILE",
         help="a table to be tested on; default: a tenth of --data")  # fmt: skip
     add("--encoding", help="of the tables, if not UTF-8, such as latin-1")

@@ -64,10 +64,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "no stream")  # fmt: skip
     add("--split", choices=("speakers", "shared"), help="who is tested on is heard in training, "
         "too (shared), or not; default: speakers")  # fmt: skip
-    add("--test-speaker", metavar="NAME", help="who is in no other part; the known datasets' last "
-        "one by default")  # fmt: skip
-    add("--pieces", type=command_line.positive, help="of words, that a table's texts are cut into, "
-        "and errors counted in; default: letters")  # fmt: skip
+    add("--test-speaker", metavar="NAME", help="kept for the test; default in known datasets: "
+        "the last one")  # fmt: skip
+    add("--pieces", type=command_line.positive, help="how many pieces of words to cut a "
+        "table's texts into; default: letters")  # fmt: skip
     add("--made-up-voices", type=command_line.not_negative, metavar="N", help="of eSpeak NG, to "
         f"train on as well, in English; default: {VOICES} for spoken_digit, else none")  # fmt: skip
     add("--units", type=command_line.positive, default=128, help="default: 128; 22 for a phone")

@@ -39,7 +39,12 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--validation", **file, dest="validation_data", help=drawn)
     add("--test", **file, dest="test_data", help=drawn)
     add("--encoding", help="of the files; default: UTF-8")
-    add("--pieces", type=command_line.positive, default=6000, help="of words; default: 6000")
+    add(
+        "--pieces",
+        type=command_line.positive,
+        default=6000,
+        help="size of the vocabulary of pieces of words; default: 6000",
+    )
     command_line.add_runtimes(parser)
     args = command_line.parse(parser, argv)
     for option, files in (

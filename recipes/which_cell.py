@@ -1,6 +1,6 @@
 """Which cell: what each learns on four tasks, with equally many parameters.
 
-    python recipes/which_cell.py                       # about three hours of a core
+    python recipes/which_cell.py                       # some hours of a core
     python recipes/which_cell.py --tasks forecasting --cells lstm gru
     python recipes/which_cell.py --dataset sample      # built-in data, no download
 

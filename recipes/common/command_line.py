@@ -56,7 +56,7 @@ def parser(
     lengths = [f"{n} on {name}" for name, n in epochs.items()]
     lengths += [f"{other or 'by their size'} on other data"] if other or any_dataset else []
     add("--epochs", type=positive, help=f"default: {', '.join(lengths)}")
-    add("--steps", type=positive, help="batches an epoch, for a quick try; default: all")
+    add("--steps", type=positive, help="batches per epoch, for a quick try; default: all")
     add("--batch", type=positive, help="how much a step learns from, by all workers together; "
         f"default: {batch}")  # fmt: skip
     add("--seed", type=seed, default=0, help="default: 0")
@@ -70,7 +70,7 @@ def parser(
         help=f"where {recipe}/VERSION is exported to; default: saved_models in the repository, "
         "for a quick try (--steps, --dataset sample) in --output",
     )
-    add("--keep", type=positive, help="exported versions that stay; default: all")
+    add("--keep", type=positive, help="how many exported versions to keep; default: all")
     found.set_defaults(recipe=recipe, data=None, epochs_of=epochs, epochs_of_other=other)
     return found
 
