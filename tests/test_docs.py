@@ -264,9 +264,11 @@ def test_commands_are_understood(command, tmp_path, monkeypatch):
     elif program == "make":
         assert all(re.search(f"^{word}:", text_of("Makefile"), re.MULTILINE) for word in words)
     elif program == "curl":
-        assert "localhost:8501/v1/models/" in words[-1] and (
-            words[0] != "-d" or json.loads(words[1])
-        )
+        assert "localhost:8501/v1/models/" in words[-1]
+        if "-d" in words:
+            body = json.loads(words[words.index("-d") + 1])
+            assert {*body} <= {"instances", "inputs", "signature_name"}
+            assert words[-1].endswith(":predict")
     elif program == "pip":
         pinned = [re.sub(r"\[.*\]", "", word) for word in words if "==" in word]
         assert words[0] == "install" and all(p in text_of("requirements.txt") for p in pinned)
@@ -340,3 +342,31 @@ def test_links_lead_somewhere(page):
 
 def test_the_readme_is_short():
     assert len(text_of("README.md").splitlines()) <= 200
+
+
+def test_the_table_of_speed_is_what_was_measured():
+    measured = json.loads(text_of("benchmarks/recurrence.json"))
+    of_case = {
+        (case["kind"], *case["shape"]): case["ms"]
+        for case in measured["cases"]
+        if case["work"] == "training"
+    }
+    page, rows = text_of("docs/speed.md"), 0
+    for line in page[: page.index("Over LSTM, GRU")].splitlines():
+        cells = [cell.strip(" *") for cell in line.strip("|").split("|")]
+        if len(cells) != 6 or not re.fullmatch(r"\d+, \d+, \d+, \d+", cells[1]):
+            continue
+        ms = of_case[cells[0].split(" (")[0], *map(int, cells[1].split(", "))]
+        found = [f"{ms[name]:.0f}" if name in ms else "" for name in
+                 ("ours", "keras", "keras XLA", "torch")]  # fmt: skip
+        assert cells[2:] == found, line
+        rows += 1
+    assert rows == 13
+    for name, said in {
+        "ours against keras": "{} times as fast as the better Keras (at worst {})",
+        "ours against torch": "{} times as fast as PyTorch (at worst {},",
+        "ours XLA against keras": "{} times as fast as the better Keras (at worst {})",
+    }.items():
+        found = measured["summary"][f"training, {name}"]
+        said = said.format(found["geometric mean"], found["worst"])
+        assert said in " ".join(page.split()), said

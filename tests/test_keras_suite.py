@@ -29,4 +29,5 @@ def test_keras_own_tests_pass_with_our_layers():
     assert done.returncode == 0, done.stdout[-5000:]
     counts = {word: int(n) for n, word in re.findall(r"(\d+) (\w+)", done.stdout.splitlines()[-1])}
     print(f"Keras {keras.__version__}: {counts}")
-    assert counts["passed"] == 61 and "failed" not in counts and "skipped" not in counts
+    assert counts["passed"] == 61 and counts["deselected"] == 7
+    assert "failed" not in counts and "skipped" not in counts

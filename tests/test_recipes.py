@@ -333,5 +333,5 @@ for recipe in (forecasting, language_model, pos_tagging, sentiment, word_embeddi
     environment = {**os.environ, "TFDS_DATA_DIR": str(tmp_path), "KERAS_HOME": str(tmp_path)}
     done = processes.run(["-c", script, tmp_path], cwd=REPOSITORY, env=environment)
     names = ("ETTh1", "tiny_shakespeare", "universal_dependencies", "imdb_reviews", "imdb_reviews")
-    for line, name in zip(done.stdout.splitlines()[-5:], names):
+    for line, name in zip(done.stdout.splitlines()[-5:], names, strict=True):
         assert name in line and "no network" in line and "--dataset sample" in line

@@ -4,6 +4,8 @@ What is expected comes from the equations, written out with TensorFlow or numpy,
 differences, or is a number that was worked out by hand.
 """
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -1067,3 +1069,25 @@ def test_a_batch_of_another_size_gets_a_size_that_there_is_a_program_for():
     assert taken == [32, 32, 32, 48, 32, 8, 8]
     often = [int(sizes.take(9)) for _ in range(rows.Sizes.OFTEN)]
     assert (often[0], often[-1]) == (32, 12)  # it is worth a program of its own
+
+
+def test_whole_numbers_are_read_as_numbers():
+    layer, x = layers.LSTM(UNITS), np.random.default_rng(0).integers(0, 9, (2, 5, FEATURES))
+    for of in (layer, tf.function(layer)):
+        np.testing.assert_array_equal(of(tf.constant(x)), of(tf.cast(x, "float32")))
+
+
+def test_a_layer_named_after_no_cell_is_refused():
+    with pytest.raises(TypeError, match="must set `cell_class`"):
+        type("Nameless", (layers.CellLayer,), {})
+
+
+def test_served_batches_stay_whole(capsys):
+    layer = layers.LSTM(UNITS, recurrence="loop")
+    layer.build((None, None, FEATURES))
+    said = []
+    for around in (contextlib.nullcontext(), layers.without_gradients()):
+        with around:
+            layers.explain(layer)
+        said.append(capsys.readouterr().out.split("inference:")[1])
+    assert "in two halves" in said[0] and "halves" not in said[1]
