@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recipes.common import files, training
+from recipes.common import files, publishing, training
 
 
 class Killed(BaseException):
@@ -223,16 +223,21 @@ def test_a_run_of_another_optimizer_is_refused(tmp_path):
 
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path, monkeypatch):
-    other = os.open(tmp_path, os.O_RDONLY)
+    def lock():
+        return os.open(tmp_path / files.LOCK, os.O_RDWR | os.O_CREAT)
+
+    other = lock()
     fcntl.flock(other, fcntl.LOCK_EX)
     with pytest.raises(SystemExit, match=r"Another process works in .* another --output"):
         run(tmp_path, 1, [0.1], monkeypatch)
-    assert not [*tmp_path.iterdir()]
+    assert [path.name for path in tmp_path.iterdir()] == [files.LOCK]
     os.close(other)
     run(tmp_path, 1, [0.1], monkeypatch)
-    other = os.open(tmp_path, os.O_RDONLY)
+    other = lock()
     with pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with publishing.locked(tmp_path, wait=False):  # models may be published there
+        pass
     run(tmp_path / "next", 1, [0.1], monkeypatch)  # this process is done with the first
     fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(other)
@@ -247,9 +252,7 @@ def test_what_other_weights_have_made_does_not_stay(tmp_path, monkeypatch):
     assert (tmp_path / "encoder.keras").exists() and (tmp_path / "onnx/model.onnx").exists()
     with pytest.raises(Killed):
         run(tmp_path, 3, [None, None, Killed], monkeypatch, extendable=True)
-    assert [path.name for path in tmp_path.iterdir() if path.name != "tensorboard"] == [
-        "checkpoints"
-    ]
+    assert {path.name for path in tmp_path.iterdir()} <= {"checkpoints", "tensorboard", files.LOCK}
 
 
 def test_what_others_have_made_stays(tmp_path, monkeypatch):

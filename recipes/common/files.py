@@ -31,7 +31,8 @@ def make_sure_of_room(folder: Path, size: int) -> None:
         file.write(bytes(size))
 
 
-_held = {}  # {a folder: the handle that locks it}
+LOCK = ".lock"  # a file of its own: where models are published, the folder itself is locked
+_held = {}  # {a lock's inode: its handle}
 
 
 def keep_others_out(folder: Path) -> None:
@@ -41,12 +42,14 @@ def keep_others_out(folder: Path) -> None:
         SystemExit: If another has.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    known = folder.stat().st_dev, folder.stat().st_ino
+    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    found = os.fstat(handle)
+    known = found.st_dev, found.st_ino
     if known in _held:
+        os.close(handle)
         return
     while _held:
         os.close(_held.popitem()[1])
-    handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -55,7 +58,7 @@ def keep_others_out(folder: Path) -> None:
             f"Another process works in {folder}: wait until it is done, or give another --output."
         ) from None
     except OSError:
-        pass  # some network file systems lock no folders
+        pass  # some network file systems have no locks
     _held[known] = handle
 
 
