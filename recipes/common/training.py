@@ -59,7 +59,7 @@ def seed(args: argparse.Namespace) -> None:
     Raises:
         SystemExit: If another process works in `args.output`.
     """
-    if workers.is_chief() and args.output.exists():
+    if workers.is_chief() and (args.output / "checkpoints").exists():
         files.keep_others_out(args.output)
     done = 0 if args.restart else epochs_done(args.output)
     keras.utils.set_random_seed(args.seed + done)
