@@ -84,7 +84,7 @@ def asker(signature, name: str, spec) -> Callable[[list], list[dict]]:
                 if not isinstance(error, refusals):
                     if not answered:
                         raise
-                    ask(answered)
+                    ask(answered)  # raises, unless it is this row
                 return [{"error": reason(error)}]
             half = len(values) // 2
             return ask_or_halve(values[:half]) + ask_or_halve(values[half:])

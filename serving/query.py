@@ -52,13 +52,12 @@ def tensor(value, dtype):
     import tensorflow as tf
 
     if dtype != tf.string:
-        kind = np.array(value).dtype.kind
+        found = np.array(value)
         if dtype != tf.bool and any(type(x) is bool for x in np.array(value, object).flat):
             raise ValueError("a number is expected, got true or false")
-        if kind in "iu" and dtype.is_integer:
-            least, most = np.min(value, initial=0), np.max(value, initial=0)
-            if least < dtype.min or most > dtype.max:
-                raise ValueError(f"{dtype.name} holds {dtype.min} to {dtype.max}")
+        whole = found.dtype.kind in "iu" and dtype.is_integer
+        if whole and not dtype.min <= found.min(initial=0) <= found.max(initial=0) <= dtype.max:
+            raise ValueError(f"{dtype.name} holds {dtype.min} to {dtype.max}")
     try:
         return tf.convert_to_tensor(value, dtype)
     except SystemError:  # of TensorFlow, for a whole number beyond its floats

@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import pickle
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -22,7 +21,6 @@ Row = tuple[dict, object, str]
 
 TABLES = (".csv", ".tsv")
 KINDS = (*TABLES, ".jsonl", ".ndjson", ".txt", ".parquet")
-DATE = re.compile(r"\d{4}-\d\d-\d\d")
 LONGEST = 2**24  # characters of a row; more have lost an end of a line, or of a quotation
 AT_A_TIME = 1024  # rows of Parquet
 LOOKED_AT = 100  # rows, for what their columns are
@@ -107,19 +105,19 @@ def windows(file, steps: int, channels: int) -> tuple[list[str], Iterator[Row]]:
 
     def is_date(name):
         cells = [given[name] for given, error in looked_at if not error]
-        return cells and all(DATE.match(cell) for cell in cells)
+        return cells and all(text.DATE.match(cell) for cell in cells)
 
     date_column = next(filter(is_date, names), None)
 
     def read():
         window, order = collections.deque(maxlen=steps), text.Order()
         for given, error in itertools.chain(looked_at, found):
-            step = [number(given.get(name, "")) for name in columns]
+            step = [text.as_number(given.get(name, "")) for name in columns]
             if not error and None in step:
                 name = columns[step.index(None)]
                 error = f"no number in column {name!r}: {given[name]!r}"
             date, above = given.get(date_column, ""), order.above
-            if DATE.match(date) and order.is_late(date) and not error:
+            if text.DATE.match(date) and order.is_late(date) and not error:
                 error = f"{date} stands below {above}: the oldest row comes first"
             if error:
                 window.clear()
@@ -136,16 +134,9 @@ def columns_of_numbers(names: list[str], rows: list[dict]) -> list[str]:
     found = []
     for name in names:
         cells = [row[name] for row in rows if row[name]]
-        if 2 * sum(number(cell) is not None for cell in cells) >= len(cells):
+        if 2 * sum(text.as_number(cell) is not None for cell in cells) >= len(cells):
             found.append(name)
     return found
-
-
-def number(cell: str) -> float | None:
-    try:
-        return float(cell)
-    except ValueError:
-        return None
 
 
 # --- One kind after the other -------------------------------------------------------------
@@ -167,8 +158,8 @@ def too_long(line: str) -> str:
 def text_row(line: str, name: str) -> Row:
     if error := too_long(line):
         return {"line": line[:1000]}, None, error
-    text = line.rstrip("\r\n")
-    return {name: text}, text, ""
+    value = line.rstrip("\r\n")
+    return {name: value}, value, ""
 
 
 def json_row(line: str, column: str) -> Row:

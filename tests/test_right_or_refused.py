@@ -440,21 +440,25 @@ def test_a_loss_added_in_a_step_is_refused():
             called(way, layer, batch(2))
 
 
+class Steps(layers.SimpleRNNCell):
+    """It counts them, and looks back in every other one."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(units, **kwargs)
+        self.state_size = [units, 1]
+
+    def update(self, x, states, dot):
+        h, count = states
+        even = tf.one_hot(count[:, 0] % 2, 1)
+        return tf.tanh(x + even * dot(h, self.recurrent_kernel)), count + 1
+
+    def get_initial_state(self, batch_size=None):
+        h, count = super().get_initial_state(batch_size)
+        return [h, tf.cast(count, "int32")]
+
+
 @pytest.mark.parametrize("way", ["eager", "default", "any size", "derived"])
 def test_a_state_of_integers_stays_one(way):
-    class Steps(layers.SimpleRNNCell):
-        def __init__(self, units, **kwargs):
-            super().__init__(units, **kwargs)
-            self.state_size = [units, 1]
-
-        def update(self, x, states, dot):
-            h, count = states
-            return x + dot(h, self.recurrent_kernel), count + 1
-
-        def get_initial_state(self, batch_size=None):
-            h, count = super().get_initial_state(batch_size)
-            return [h, tf.cast(count, "int32")]
-
     layer = layers.RNN(Steps(UNITS), return_state=True, recurrence=WAYS[way])
     x = tf.cast(batch(2), "float32")
     layer.build((None, None, FEATURES))
@@ -912,20 +916,6 @@ def test_arguments_of_any_layer_may_be_named_in_a_cells_signature():
 
 
 def test_a_count_stays_one_in_a_layer_that_is_stateful():
-    class Steps(layers.SimpleRNNCell):
-        def __init__(self, units, **kwargs):
-            super().__init__(units, **kwargs)
-            self.state_size = [units, 1]
-
-        def update(self, x, states, dot):
-            h, count = states
-            even = tf.one_hot(count[:, 0] % 2, 1)
-            return tf.tanh(x + even * dot(h, self.recurrent_kernel)), count + 1
-
-        def get_initial_state(self, batch_size=None):
-            h, count = super().get_initial_state(batch_size)
-            return [h, tf.cast(count, "int32")]
-
     layer = layers.RNN(Steps(UNITS), stateful=True)
     x = tf.cast(batch(2), "float32")
     for steps in (7, 14):

@@ -116,7 +116,7 @@ def parse(
     if not args.saved_models:
         quick = args.steps or args.dataset == "sample"
         args.saved_models = (args.output if quick else REPOSITORY) / "saved_models"
-    check_places(parser, args, "output", "saved_models")
+    check_places(parser, args, "output")
     problem = files.why_not_writable(args.saved_models / args.recipe)
     if problem:
         parser.error(f"--saved-models: {problem}")
@@ -225,9 +225,8 @@ def end_of_stopped(args: argparse.Namespace) -> None:
         from recipes.common import training
 
         done = training.epochs_done(args.output)
-        again = same_command(args)
         where = "there" if done and done == args.epochs else f"epoch {done + 1}"
-        message += f" {again} goes on from {where}."
+        message += f" {same_command(args)} goes on from {where}."
     print(message, file=sys.stderr)
     sys.exit(130)
 

@@ -95,9 +95,8 @@ def begin(args: argparse.Namespace, *data, extendable: bool = False) -> None:
 def delete_what_was_made(args: argparse.Namespace) -> None:
     """Of weights that are not the run's any more; but nothing that this run starts from."""
     there = (args.output / "checkpoints" / "history.json").exists()  # else others have made it
-    starts = [getattr(args, name, None) or [] for name in STARTED_FROM]
-    starts = [[x] if isinstance(x, (str, Path)) else x for x in starts]
-    starts = {Path(x).resolve() for each in starts for x in each}
+    starts = keras.tree.flatten([getattr(args, name, None) or [] for name in STARTED_FROM])
+    starts = {Path(x).resolve() for x in starts}
     for name in MADE_OF_WEIGHTS if there else MADE_OF_WEIGHTS[:1]:
         path = args.output / name
         if starts & {path.resolve(), path.parent.resolve()}:
