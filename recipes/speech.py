@@ -2,6 +2,7 @@
 
     python recipes/speech.py                             # which digit it is; data from TFDS
     python recipes/speech.py --test-speaker theo         # trained on others, tested on him
+    python recipes/speech.py --networks 3                # three of them, which hear better together
     python recipes/speech.py --split shared              # every speaker in training and test
     python recipes/speech.py --strings                   # strings of digits, as they are spoken
     python recipes/speech.py --strings --bidirectional   # … heard better, once all is there
@@ -13,7 +14,8 @@
 A front end in the graph makes a log-mel spectrum of each 10 milliseconds. Convolutions come
 first, so that a shape in the spectrum is the same shape a little higher. Then recurrent layers
 read: for one word a recording, from both ends, and the word is told from the mean and the maximum
-of what they say over time.
+of what they say over time. With --networks, several such networks learn, each alone, and what they
+say on average is told: what one mishears, the others seldom do.
 
 For texts (--strings, or a table of texts) they look back only, and say at each step which symbol
 has just been spoken, or none. When each was spoken, nobody tells them: connectionist temporal
@@ -71,6 +73,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--made-up-voices", type=command_line.not_negative, metavar="N", help="of eSpeak NG, to "
         f"train on as well, in English; default: {VOICES} for spoken_digit, else none")  # fmt: skip
     add("--units", type=command_line.positive, default=128, help="default: 128; 22 for a phone")
+    add("--networks", type=command_line.positive, default=1, help="for words: so many learn side "
+        "by side, and answer together; default: 1")  # fmt: skip
     command_line.add_runtimes(parser)
     if parser.parse_known_args(argv)[0].strings:
         parser.set_defaults(epochs_of=OF_STRINGS)
@@ -84,6 +88,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--strings joins words of a folder; a table's texts are read as they are")
     if args.bidirectional and not (table or args.strings):
         parser.error("--bidirectional is of texts; single words are read so anyway")
+    if args.networks > 1 and (table or args.strings):
+        parser.error("--networks are for single words; of texts there is one")
     if args.pieces and not table:
         parser.error("--pieces are of a table's texts: give --data FILE")
     if args.made_up_voices and table:
@@ -190,7 +196,7 @@ def batched(
     return found.apply(tf.data.experimental.assert_cardinality(-(-count // batch))).prefetch(2)
 
 
-# --- Model: samples in, a logit for each word, or at each step for each symbol, out ------------
+# --- Model: samples in, a logit of each word, or at each step of each symbol, out ---------------
 
 
 def front_end(train: list[Recording], pace: float) -> tuple[dict, tuple]:
@@ -204,12 +210,24 @@ def front_end(train: list[Recording], pace: float) -> tuple[dict, tuple]:
     return {"samples": samples, "lengths": lengths}, (x, real)
 
 
-def build(train: list[Recording], words: list[str], cell: str, units: int = 128) -> keras.Model:
+def build_for_words(
+    train: list[Recording], words: list[str], cell: str, units: int = 128, networks: int = 1
+) -> keras.Model:
+    """Its output is (batch, networks, words): what each network says."""
     inputs, (x, mask) = front_end(train, pace=1.4)
     real = ops.expand_dims(mask, -1)
     loud = ops.where(real, ops.mean(x, axis=-1, keepdims=True), -1e9)
     x -= ops.max(loud, axis=1, keepdims=True)  # a whisper and a shout are alike
-    x = augmentation.SpecAugment(BANDS, name="spec_augment")(x, mask)
+    size = x.shape[-1]
+    each = [word_network(size, words, cell, units, f"network_{k}") for k in range(1, networks + 1)]
+    logits = ops.stack([network([x, mask]) for network in each], axis=1)
+    return keras.Model(inputs, logits, name="speech")
+
+
+def word_network(size: int, words: list[str], cell: str, units: int, name: str) -> keras.Model:
+    features = keras.Input((None, size), name="features")
+    mask = keras.Input((None,), dtype="bool", name="mask")
+    x = augmentation.SpecAugment(BANDS, name="spec_augment")(features, mask)
     x = spectral_shapes.convolved(x, mask, BANDS)
     for depth in (1, 2):
         recurrent = CELLS[cell](units, return_sequences=True)
@@ -218,7 +236,27 @@ def build(train: list[Recording], words: list[str], cell: str, units: int = 128)
     pooled = masked_pooling.highest(x, mask), masked_pooling.mean(x, mask)
     x = keras.layers.Dropout(0.3)(ops.concatenate(pooled, axis=-1))
     logits = keras.layers.Dense(len(words), name="words")(x)
-    return keras.Model(inputs, logits, name="speech")
+    return keras.Model([features, mask], logits, name=name)
+
+
+def together(model: keras.Model) -> keras.Model:
+    """Of all its networks one answer: (batch, words), the mean of their log-probabilities."""
+    return keras.Model(model.inputs, mean_answer(model.output), name=model.name)
+
+
+def mean_answer(logits: tf.Tensor) -> tf.Tensor:
+    return ops.mean(ops.log_softmax(logits), axis=1)
+
+
+def loss_of_each(word: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """(batch,): the mean over networks of what each loses by itself."""
+    truth = ops.broadcast_to(ops.reshape(word, (-1, 1)), ops.shape(logits)[:-1])
+    each = keras.losses.sparse_categorical_crossentropy(truth, logits, from_logits=True)
+    return ops.mean(each, axis=1)
+
+
+def accuracy(word: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    return keras.metrics.sparse_categorical_accuracy(word, mean_answer(logits))
 
 
 def build_for_texts(
@@ -254,9 +292,8 @@ def compile_model(model: keras.Model, steps: int) -> None:
     optimizer = keras.optimizers.Adam(rate, clipnorm=1.0)
     if isinstance(model, ctc.Transcriber):
         model.compile(optimizer, jit_compile=False)
-        return
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss, metrics=["accuracy"])
+    else:
+        model.compile(optimizer, loss_of_each, metrics=[accuracy])
 
 
 # --- Evaluation ---------------------------------------------------------------------------------
@@ -341,11 +378,12 @@ def learn_words(
     """(the model, its signatures)."""
     size = args.batch or BATCH
     train = batches(data["train"], words, vary=True, batch=size).take(args.steps or -1)
-    model = build(data["train"], words, args.cell, args.units)
-    compile_model(model, args.epochs * len(train))
-    model.summary()
+    learners = build_for_words(data["train"], words, args.cell, args.units, args.networks)
+    compile_model(learners, args.epochs * len(train))
+    learners.summary()
     validation = batches(data["validation"], words, vary=False, batch=size)
-    trained = training.fit(model, train, validation, args, best=("val_loss", "min"))
+    trained = training.fit(learners, train, validation, args, best=("val_loss", "min"))
+    model = together(learners)
     read = tf.function(model, [HEARD])  # traced once for any size
     scores, _ = evaluate(read, data["validation"], words)
     test, confusion = evaluate(read, data["test"], words)

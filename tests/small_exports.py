@@ -62,7 +62,7 @@ def listener(folder, of_texts):
         model = speech.build_for_texts(train, symbols, "gru", units=8)
         served = speech_export.text_signatures(model, symbols, train[0].samples, speech.RATE)
     else:
-        model = speech.build(train, ["no", "yes"], "gru", units=8)
+        model = speech.together(speech.build_for_words(train, ["no", "yes"], "gru", units=8))
         served = speech_export.word_signatures(model, ["no", "yes"], train[0].samples, speech.RATE)
     return publishing.publish(model, folder, served)
 

@@ -155,7 +155,7 @@ def wav_files(folder, sounds):
 def test_a_listener(tmp_path):
     data = recordings.sample(0, each=1)
     words = sorted({one.text for one in data})
-    model = perturbed(speech.build(data, words, "gru", 8))
+    model = perturbed(speech.together(speech.build_for_words(data, words, "gru", 8, networks=2)))
     made = speech_export.numeric_for_words(model, words)
     examples = [np.resize(one.samples, speech.RATE) for one in data[:10]]
     page = written(made, tmp_path, litert=True, examples=examples)

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.signal
+import scipy.special
 import soundfile
 import tensorflow as tf
 from conftest import answered, portable_ops
@@ -134,7 +135,7 @@ def test_steps_that_count_are_known():
 
 def test_what_pads_a_recording_changes_nothing():
     data = recordings.sample(0, each=1)
-    model = speech.build(data, ["a", "b"], "gru", units=8)
+    model = speech.together(speech.build_for_words(data, ["a", "b"], "gru", units=8))
     with_biases(model)
     short = data[0].samples[:2040]
     padded = np.zeros((2, 9000), "float32")
@@ -146,9 +147,33 @@ def test_what_pads_a_recording_changes_nothing():
 
 
 def with_biases(model):
-    for layer in model.layers:
+    for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.Conv2D):
             layer.bias.assign(RANDOM.normal(size=layer.bias.shape))
+
+
+def test_networks_learn_each_alone_and_answer_together():
+    data = recordings.sample(0, each=1)
+    words = sorted({one.text for one in data})
+    model = speech.build_for_words(data, words, "gru", units=8, networks=2)
+    x, truth = next(iter(speech.batches(data, words, vary=False, batch=8)))
+    with tf.GradientTape(persistent=True) as tape:
+        said = model(x)
+        losses = speech.loss_of_each(truth, said)
+        alone = keras.losses.sparse_categorical_crossentropy(truth, said[:, 1], from_logits=True)
+    second = model.get_layer("network_2").trainable_weights
+    assert len(second) * 2 == len(model.trainable_weights)
+    for of_all, of_one in zip(tape.gradient(losses, second), tape.gradient(alone, second)):
+        np.testing.assert_allclose(of_all, of_one / 2, atol=1e-6)
+    chances = scipy.special.softmax(said, axis=-1)
+    right = np.take_along_axis(chances, truth.numpy()[:, None, None], axis=2)
+    np.testing.assert_allclose(losses, -np.log(right).mean((1, 2)), rtol=1e-5)
+    assert np.abs(said[:, 0] - said[:, 1]).max() > 0.01  # they begin otherwise
+    expected = np.log(chances).mean(1)
+    np.testing.assert_allclose(speech.together(model)(x), expected, atol=1e-5)
+    np.testing.assert_array_equal(speech.accuracy(truth, said), expected.argmax(1) == truth.numpy())
+    with pytest.raises(SystemExit):
+        speech.arguments(["--strings", "--networks", "2"])
 
 
 def test_shapes_are_found_in_real_steps_alone():
