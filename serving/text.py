@@ -28,7 +28,8 @@ def named_numbers(path: Path) -> tuple[list[str] | None, list[list[float]]]:
         lines = path.read_text("utf-8-sig", errors="replace").splitlines()
     except OSError as error:
         raise SystemExit(f"{path} cannot be read: {error.strerror}.") from None
-    separator = next((s for s in ";\t|" if lines and s in lines[0]), ",")
+    first = next((line for line in lines if line.strip()), "")
+    separator = next((s for s in ";\t|" if s in first), ",")
     found = [row for row in csv.reader(lines, delimiter=separator) if row]
     if not found:
         raise SystemExit(f"{path} is empty.")
@@ -49,8 +50,13 @@ def named_numbers(path: Path) -> tuple[list[str] | None, list[list[float]]]:
             return as_number(row[i].replace(".", "").replace(",", "."))
         return as_number(row[i])
 
-    last = enumerate(found[-1])
-    columns = [i for i, x in last if number(found[-1], i) is not None or as_number(x) is not None]
+    def is_number(row, i):
+        return number(row, i) is not None or as_number(row[i]) is not None
+
+    def mostly(i):  # the last row may lack one
+        return 2 * sum(is_number(row, i) for row in found[1:]) > len(found) - 1
+
+    columns = [i for i in range(len(found[0])) if is_number(found[-1], i) or mostly(i)]
     header = None
     if all(number(found[0], i) is None for i in columns) or named_by_numbers(found, columns):
         header = [found[0][i].strip() for i in columns]

@@ -321,6 +321,7 @@ def test_tables_as_the_clients_read_them(packages, tmp_path):
     texts += ["0,5;1\n2;3\n4;5\n", "0,5;1,5\n2;3\n"]
     texts += ["date,due,a\n2024-01-01,2024-02-10,5\n2024-01-02,2024-01-20,6\n"]
     texts += ["d;a;b\nx;1.234;5,5\nx;2.345;6\n", "date,101,102\n2024-01-01,3,4\n2024-01-02,5,6"]
+    texts += ["\n1,5;2,5\n1,6;2,6\n", "a,note\n1,x\n2,3\n4,y\n5,z\n"]
     texts += ["Tag;Größe;b\n1.7.2016;1.000,5;2\n2.7.2016;3;4,5\n", "7\t8\n+1\t2"]
     for text, found in zip(texts, node(CSV, texts), strict=True):
         (tmp_path / "window.csv").write_bytes(text.encode())
@@ -329,6 +330,8 @@ def test_tables_as_the_clients_read_them(packages, tmp_path):
         "d;a\nx;2.5\ny;1,5\nz;3.75\n",
         "d\ta\nx\t1,234\ny\t12,345\n",
         "d,a\n2024-01-01 23:00,1\n2024-01-01 00:00,3\n",
+        "d,a,b\n2024-01-01,1,2\n2024-01-02,3,4\n2024-01-03,,5\n",
+        'd,a,b\n2024-01-01,1,2\n2024-01-02,3,4\n2024-01-03,"1,234",5\n',
     ]
     for text, found in zip(refused, node(CSV, refused), strict=True):
         assert found.get("problem"), found

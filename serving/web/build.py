@@ -7,6 +7,7 @@ a sample's. Where there is none, the recipe is run on its built-in sample.
 """
 
 import argparse
+import hashlib
 import json
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from typing import NamedTuple
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 RUNTIME = HERE / "node_modules/onnxruntime-web/dist"
+MADE_HERE = "files.js"  # by which a folder is known that may be written anew
 RUNTIME_FILES = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"
 
 
@@ -38,13 +40,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=Path, default=HERE / "dist")
+    says = "a folder, written anew; default: serving/web/dist"
+    parser.add_argument("--output", type=Path, default=HERE / "dist", help=says)
     for name, model in MODELS.items():
         says = f"what --onnx of {model.recipe}.py wrote; default: the newest in runs/"
         parser.add_argument(f"--{name}", type=Path, metavar="FOLDER", help=says)
     args = parser.parse_args()
     folders = {name: vars(args)[name] or newest(MODELS[name]) for name in MODELS}
-    build(args.output, folders)
+    build(args.output.resolve(), folders)
 
 
 def newest(model: Model) -> Path:
@@ -76,6 +79,8 @@ def build(output: Path, folders: dict[str, Path]) -> None:
                 raise SystemExit(f"There is no {folder / file}; {recipe}.py {flags} writes one.")
     if not RUNTIME.is_dir():
         raise SystemExit(f"There is no {RUNTIME}: run `npm ci` in {HERE}.")
+    if output.exists() and any(output.iterdir()) and not (output / MADE_HERE).is_file():
+        raise SystemExit(f"{output} has other files, and would be deleted: give another --output.")
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".writing-") as beside:
         page = Path(beside) / "page"
@@ -86,14 +91,22 @@ def build(output: Path, folders: dict[str, Path]) -> None:
         for file in RUNTIME_FILES:
             shutil.copy(RUNTIME / file, page / "onnxruntime")
         for name, folder in folders.items():
-            (page / "models" / name).mkdir(parents=True)
-            shutil.copy(folder / "about.json", page / "models" / name)
-            shutil.copy(folder / MODELS[name].file, page / "models" / name / "model.onnx")
+            add_model(page / "models" / name, folder, MODELS[name].file)
             print(f"{name}: {folder}")
-        files = [str(path.relative_to(page)) for path in page.rglob("*") if path.is_file()]
-        (page / "files.json").write_text(json.dumps(sorted(files)))
+        files = [path.relative_to(page).as_posix() for path in page.rglob("*") if path.is_file()]
+        (page / MADE_HERE).write_text(f"self.FILES = {json.dumps(sorted(files))};\n")
         shutil.rmtree(output, ignore_errors=True)
         page.rename(output)
+
+
+def add_model(place: Path, folder: Path, file: str) -> None:
+    """Its name is of its content, so that no browser has kept another by this name."""
+    content = (folder / file).read_bytes()
+    about = json.loads((folder / "about.json").read_text("utf-8"))
+    about["file"] = f"{hashlib.sha256(content).hexdigest()[:16]}.onnx"
+    place.mkdir(parents=True)
+    (place / about["file"]).write_bytes(content)
+    (place / "about.json").write_text(json.dumps(about))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ const NAME = /^\s*[\p{L}_][\p{L}\p{N}_]*\s*$/u;
 /** {names: of the columns, or null; rows: [[number, …], …]} */
 export function parseCsv(text) {
   const lines = text.replace(/^\ufeff/, "").split(/\r\n|\n|\r/);
-  const separator = [...";\t|"].find((one) => lines[0].includes(one)) ?? ",";
+  const first = lines.find((line) => line.trim()) ?? "";
+  const separator = [...";\t|"].find((one) => first.includes(one)) ?? ",";
   const all = lines.map((line, i) => ({ at: i + 1, cells: cut(line, separator) }));
   const found = all.filter(({ cells }) => cells.length > 1 || cells[0] !== "");
   if (!found.length) throw new Problem("emptyCsv");
@@ -34,11 +35,14 @@ export function parseCsv(text) {
   };
 
   const last = found.at(-1);
-  const columns = places.filter((i) => number(last, i) !== null || read(last.cells[i]) !== null);
+  const isNumber = (row, i) => number(row, i) !== null || read(row.cells[i]) !== null;
+  const below = found.slice(1);
+  const mostly = (i) => 2 * below.filter((row) => isNumber(row, i)).length > below.length;
+  const columns = places.filter((i) => isNumber(last, i) || mostly(i)); // the last may lack one
   if (!columns.length) throw new Problem("noNumbers");
   // As in date,101,102.
-  const [above, below] = found.map(({ cells }) => cells[0]);
-  const named = !columns.includes(0) && found.length > 1 && NAME.test(above) && !NAME.test(below);
+  const [name, under] = found.map(({ cells }) => cells[0]);
+  const named = !columns.includes(0) && found.length > 1 && NAME.test(name) && !NAME.test(under);
   const headed = named || columns.every((i) => number(found[0], i) === null);
   const header = headed ? found.shift().cells : null;
   const dates = places

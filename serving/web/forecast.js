@@ -71,8 +71,9 @@ export async function startForecast(root, ask) {
   chosen.addEventListener("change", drawChosen);
   example.addEventListener("click", () => put(about.example));
   file.addEventListener("change", async () => {
-    if (file.files.length) put(await file.files[0].text());
+    const [one] = file.files;
     file.value = ""; // the same one may come again, changed
+    if (one) put(await one.text().catch((error) => `${one.name}: ${error.message}`));
   });
   copy.addEventListener("click", async () => {
     numbers.select();

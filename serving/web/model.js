@@ -11,7 +11,7 @@ export async function load(name) {
   const folder = new URL(`models/${name}/`, import.meta.url);
   try {
     const about = await fetched(new URL("about.json", folder), "json");
-    const bytes = await fetched(new URL("model.onnx", folder), "arrayBuffer");
+    const bytes = await fetched(new URL(about.file, folder), "arrayBuffer");
     const session = await ort.InferenceSession.create(new Uint8Array(bytes), { logSeverityLevel: 3 });
     const run = (inputs) => {
       const tensor = ([type, numbers, shape]) => new ort.Tensor(type, numbers, shape);

@@ -11,4 +11,5 @@ const starts = { tagger: startTagger, review: startReview, forecast: startForeca
 for (const [id, start] of Object.entries(starts)) {
   startSection(document.getElementById(id), start);
 }
-navigator.serviceWorker?.register("offline.js").catch(console.error); // without: only while served
+// Without it, the page answers only while it is served.
+navigator.serviceWorker?.register("offline.js", { updateViaCache: "none" }).catch(console.error);

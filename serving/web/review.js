@@ -14,20 +14,20 @@ export async function startReview(root) {
   const reader = new Reader(about);
   const stream = new Stream(about, run);
 
-  /** {words, unread, each: the probabilities after each word, or those of no words} */
+  /** {words, unread, before: the probabilities of no words, each: those after each word, or `before`} */
   async function answer(text, outdated) {
     const all = reader.split(text.toLowerCase());
     const words = all.slice(0, about.longest);
     const found = await stream.probabilities(reader.numbers(words), outdated);
     const each = words.length ? found?.slice(1) : found;
-    return { words, unread: all.length - words.length, each };
+    return { words, unread: all.length - words.length, before: found?.[0], each };
   }
 
   const [verdict, list, chart, unread] = [".verdict", ".words", ".chart", ".note"].map((name) =>
     root.querySelector(name),
   );
 
-  function draw({ words, unread: rest, each }) {
+  function draw({ words, unread: rest, before, each }) {
     const last = each.at(-1);
     const best = last.indexOf(Math.max(...last));
     const followed = about.labels.length === 2 ? 1 : best; // the class that the line is about
@@ -37,7 +37,8 @@ export async function startReview(root) {
     const number = html("data", { value: last[followed] }, percent(last[best]));
     verdict.replaceChildren(html("strong", {}, name(best)), " ", number);
     verdict.dataset.label = about.labels[best];
-    const spans = words.map((word, i) => tinted(word, line[i - 1] ?? line[0], line[i], name(followed)));
+    const from = [before[followed], ...line];
+    const spans = words.map((word, i) => tinted(word, from[i], line[i], name(followed)));
     list.replaceChildren(...spans.flatMap((span) => [span, " "]));
     unread.hidden = !rest;
     unread.textContent = say("unread", about.longest, rest);

@@ -18,13 +18,13 @@ export async function startSection(root, start) {
   let task, answer, wrong, timer;
 
   function draw() {
+    clearTimeout(timer); // an answer that is gone is not told
     problem.hidden = !wrong;
     problem.textContent = wrong ? wrong.said() : "";
     field.setAttribute("aria-invalid", Boolean(wrong));
     shown.hidden = !answer;
     if (!answer) return;
     const said = task.draw(answer);
-    clearTimeout(timer);
     timer = setTimeout(() => (status.textContent = said), PAUSE);
   }
 

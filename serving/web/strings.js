@@ -50,6 +50,7 @@ export const STRINGS = {
       `This model could not be loaded (${why}). Run "make web", leave its server running, and load the page again.`,
     failed: (why) => `No answer: ${why}. Load the page again.`,
     emptyCsv: "There is nothing here. Paste rows of numbers, or take the example.",
+    tooLong: (most) => `That has more than ${most} characters. Paste it piece by piece.`,
     noNumbers: "No column ends with a number. Numbers look like 1.5 or 2e-3; paste rows of them.",
     newestFirst: (date) => `${date} stands below a later date. Put the oldest row first.`,
     unevenRow: (row, n, width) =>
@@ -134,6 +135,7 @@ export const STRINGS = {
     noModel: (why) => `模型未能载入（${why}）。请运行 make web，让服务器保持运行，再重新载入本页。`,
     failed: (why) => `没有答案：${why}。请重新载入本页。`,
     emptyCsv: "这里是空的。请粘贴若干行数值，或使用示例数据。",
+    tooLong: (most) => `超过了 ${most} 个字符。请分段粘贴。`,
     noNumbers: "没有一列以数值结尾。请粘贴若干行数值，写法如 1.5 或 2e-3。",
     newestFirst: (date) => `${date} 排在更晚的日期之后。请把最早的一行放在最前面。`,
     unevenRow: (row, n, width) =>

@@ -1,12 +1,13 @@
 // A tag for each word of a sentence, as recipes/pos_tagging.py learned it.
 
 import { html, percent } from "./elements.js";
-import { say, sayLabel } from "./language.js";
+import { Problem, say, sayLabel } from "./language.js";
 import { load } from "./model.js";
 import { colour } from "./tags.js";
 import { Reader } from "./words.js";
 
 const TOLD = 5; // of the probabilities
+const LONGEST = 5000; // characters that are read at once
 
 export async function startTagger(root) {
   const { about, run } = await load("tagging");
@@ -14,6 +15,7 @@ export async function startTagger(root) {
 
   /** [{word, tag, each: [[a tag, its probability], …], the likeliest first}] */
   async function answer(text) {
+    if (text.length > LONGEST) throw new Problem("tooLong", LONGEST);
     const words = reader.split(text);
     if (!words.length) return [];
     const { tags } = await run({
