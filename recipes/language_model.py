@@ -349,7 +349,8 @@ def main(args: argparse.Namespace) -> None:
     served = text_export.signatures(model, symbols, "".join(text[1])[:20])
     if not args.backwards:
         text_scores.show_texts(served, args, prompts)
-    if args.generate and trained_before and not (args.onnx or args.litert):
+    exported = any((args.saved_models / args.recipe).glob("[0-9]*"))
+    if args.generate and trained_before and exported and not (args.onnx or args.litert):
         return  # all else is there already
     if by_words:
         scores = text_scores.of_words(model, train, validation)

@@ -85,7 +85,7 @@ from recipes.common import (
 from recipes.common.cells import CELLS
 from recipes.common.samples import grammar
 from recipes.common.word_dropout import WordDropout
-from recipes.common.words import replaced
+from recipes.common.words import lower, replaced
 from recipes.parts.pos_tagging import tag_paths, tagging, tagging_export, treebanks
 from recipes.parts.pos_tagging.spelling import Spelling
 
@@ -141,7 +141,7 @@ class Numbers(keras.layers.Layer):
         self.number = keras.layers.StringLookup(vocabulary=vocabulary, mask_token="")
 
     def call(self, words):
-        return self.number(tf.strings.lower(words, "utf-8"))
+        return self.number(lower(words))
 
     def compute_output_spec(self, words):
         return keras.KerasTensor(words.shape, "int64")
@@ -263,8 +263,8 @@ def signatures(
     model: Callable, tags: list[str], example: list[str] | None = None, crf: bool = False
 ) -> dict:
     """`model` is the model, or the model as a `tf.function`."""
-    example = example or EXAMPLE.split()
     most = min(MOST_PLACES, MOST_PAIRS // len(tags) ** 2) if crf else MOST_PLACES
+    example = (example or EXAMPLE.split())[:most]
     model = tf.function(model, [WORDS])  # traced once for both signatures
 
     def bounded(name, words, shape):
@@ -327,6 +327,7 @@ def main(args: argparse.Namespace) -> None:
     starts = {"embeddings": args.embeddings, "pretrained": pretrained}
     model = build(data["train"], tags, args.cell, **starts, crf=args.crf)
     training.begin(args, data, tags, *told)  # may delete an earlier run: so not before
+    del told  # a file of vectors is large
     compile_model(model, args.epochs * len(train), args.crf)
     model.summary()
 

@@ -232,17 +232,19 @@ def teach_ngrams(model: keras.Model, data: Part, args: argparse.Namespace) -> No
 # --- Evaluation ---------------------------------------------------------------------------
 
 
-def answers(model: keras.Model, data: Part) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def answers(
+    model: keras.Model, data: Part, batch: int = BATCH
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """(the labels, what the model puts out)."""
-    batched = batches(data, shuffle=False)
+    batched = batches(data, shuffle=False, batch=batch)
     truth = np.concatenate([labels[:, 0] for _, labels in batched]).astype(int)
     return truth, model.predict(batched.map(lambda texts, _: texts), verbose=0)
 
 
-def choose_factors(model: keras.Model, validation: Part) -> dict[str, float]:
+def choose_factors(model: keras.Model, validation: Part, batch: int = BATCH) -> dict[str, float]:
     """By what the network's and the n-grams' scores are multiplied, for the answer's loss to be
     least."""
-    truth, found = answers(model, validation)
+    truth, found = answers(model, validation, batch)
 
     def loss(factors):
         both = factors[0] * found["network"] + factors[1] * found["ngrams"]
@@ -255,9 +257,9 @@ def choose_factors(model: keras.Model, validation: Part) -> dict[str, float]:
     return dict(zip(["network", "ngrams"], best.tolist()))
 
 
-def evaluate(model: keras.Model, data: Part) -> tuple[dict, np.ndarray]:
+def evaluate(model: keras.Model, data: Part, batch: int = BATCH) -> tuple[dict, np.ndarray]:
     """(scores, the confusion matrix)."""
-    truth, found = answers(model, data)
+    truth, found = answers(model, data, batch)
     found = {n: x if n == "both" else to_probabilities(x) for n, x in found.items()}
     predicted = {name: np.argmax(of_each_class(x), axis=-1) for name, x in found.items()}
     scores = {name: classification.score(truth, x) for name, x in predicted.items()}
@@ -291,6 +293,7 @@ def main(args: argparse.Namespace) -> None:
     told = pretrained.content() if pretrained else word_vectors.content(args.embeddings)
     made_up = [short_opinions.opinions(OPINIONS, args.seed)] if args.dataset == "imdb" else []
     training.begin(args, data, labels, *told, *made_up)
+    del told  # a file of vectors is large
     train = batches(together(data["train"], *made_up), shuffle=True, batch=size)
     train = train.take(args.steps or -1)
     validation = batches(data["validation"], shuffle=False, batch=size)
@@ -312,11 +315,11 @@ def main(args: argparse.Namespace) -> None:
     factors = {}
     if not args.unidirectional:
         teach_ngrams(model, data["train"], args)
-        factors = choose_factors(model, data["validation"])
-    evaluated = {"validation": evaluate(model, data["validation"])}
+        factors = choose_factors(model, data["validation"], size)
+    evaluated = {"validation": evaluate(model, data["validation"], size)}
     if not args.unidirectional:
         teach_ngrams(model, together(data["train"], data["validation"]), args)
-    evaluated |= {part: evaluate(model, each) for part, each in others.items()}
+    evaluated |= {part: evaluate(model, each, size) for part, each in others.items()}
     parts = {"validation": data["validation"], **others}
     simpler = classification.baselines(data["train"], parts, standardize)
     found = {part: {**scores, **simpler[part]} for part, (scores, _) in evaluated.items()}
@@ -331,7 +334,7 @@ def main(args: argparse.Namespace) -> None:
         title = f"{part.capitalize()}, {each['reviews']} texts"
         classification.show(title, {"this model": each, **alone, **simpler[part]})
 
-    examples = EXAMPLES if labels == LABELS else data["test"][0][:2]
+    examples = EXAMPLES if labels == LABELS else [text[:500] for text in data["test"][0][:2]]
     served = signatures(model, labels, examples)
     version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)
     print(f"Exported to {version}; pictures and metrics are in {args.output}.")
@@ -341,7 +344,7 @@ def main(args: argparse.Namespace) -> None:
     other_runtimes.write(
         args,
         lambda: sentiment_export.numeric(model, RULES, labels, LONGEST),
-        lambda model: evaluate(model, data["test"])[0],
+        lambda model: evaluate(model, data["test"], size)[0],
         lambda: data["train"][0][:200],
     )
 

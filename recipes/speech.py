@@ -365,6 +365,8 @@ def what_is_said(args: argparse.Namespace, data: recordings.Parts) -> list[str] 
         symbols = Symbols.of_pieces(texts, args.pieces)
     else:
         symbols = Symbols.of(texts, letters=True)
+    if len(symbols.names) < 2:
+        raise SystemExit(f"There is nothing to tell apart: all texts are of {symbols.names}.")
     hear = LogMel(RATE, BANDS)
     for part in data.values():
         symbols.refuse_unknown(part)
@@ -374,8 +376,8 @@ def what_is_said(args: argparse.Namespace, data: recordings.Parts) -> list[str] 
 
 def learn_words(
     args: argparse.Namespace, data: recordings.Parts, words: list[str]
-) -> tuple[keras.Model, dict]:
-    """(the model, its signatures)."""
+) -> tuple[keras.Model, dict, tuple]:
+    """(the model, its signatures, what `other_runtimes.write` takes)."""
     size = args.batch or BATCH
     train = batches(data["train"], words, vary=True, batch=size).take(args.steps or -1)
     learners = build_for_words(data["train"], words, args.cell, args.units, args.networks)
@@ -393,19 +395,19 @@ def learn_words(
     title = f"{args.data.name if args.data else args.dataset}, {args.cell}: {said}"
     pictures.confusion(args.output / "confusion.png", confusion, words, title)
     print(f"Test: {said} are understood.")
-    other_runtimes.write(
-        args,
+    served = speech_export.word_signatures(model, words, data["test"][0].samples, RATE)
+    others = (
         lambda: speech_export.numeric_for_words(model, words),
         lambda read: evaluate(read, data["test"], words)[0],
         lambda: seconds(data),
     )
-    return model, speech_export.word_signatures(model, words, data["test"][0].samples, RATE)
+    return model, served, others
 
 
 def learn_texts(
     args: argparse.Namespace, data: recordings.Parts, symbols: Symbols
-) -> tuple[keras.Model, dict]:
-    """(the model, its signatures)."""
+) -> tuple[keras.Model, dict, tuple]:
+    """As `learn_words`."""
     size = args.batch or BATCH
     if args.strings:
         train = string_batches(data["train"], symbols, size)
@@ -443,14 +445,13 @@ def learn_texts(
         f"“{example.text}”, by {example.speaker or example.name}; beam search: “{searched}”",
     )
     print(f"Test: {test['error_rate']:.2%} of symbols wrong, missing or added.")
-    other_runtimes.write(
-        args,
+    served = speech_export.text_signatures(model, symbols, example.samples, RATE)
+    others = (
         lambda: speech_export.numeric_for_texts(model, symbols),
         lambda read: evaluated(read, data["test"], symbols),
         lambda: seconds(data),
     )
-    served = speech_export.text_signatures(model, symbols, example.samples, RATE)
-    return model, served
+    return model, served, others
 
 
 def seconds(data: recordings.Parts) -> list[np.ndarray]:
@@ -469,9 +470,10 @@ def main(args: argparse.Namespace) -> None:
     pieces = [said.names] if args.pieces else []
     training.begin(args, data, voice_level.QUIET, *pieces)  # may delete a run: so not before
     data["train"] += voices
-    model, served = (learn_texts if args.texts else learn_words)(args, data, said)
+    model, served, others = (learn_texts if args.texts else learn_words)(args, data, said)
     version = publishing.publish(model, args.saved_models / args.recipe, served, args.keep)
     print(f"Exported to {version}; pictures and metrics are in {args.output}.")
+    other_runtimes.write(args, *others)
 
 
 if __name__ == "__main__":

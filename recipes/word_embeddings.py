@@ -128,12 +128,15 @@ def load(dataset: str, seed: int, least: int, texts: tf.data.Dataset | None = No
     place[order] = np.arange(1, len(order) + 1)
     place[0] = 0
     train, validation = (place[part][place[part] >= 0] for part in (train, validation))
-    if counts[order].sum() < 1000 or len(order) < FEWEST_WORDS or not np.any(validation):
+    known = counts[order].sum()
+    if known < 1000 or len(order) < FEWEST_WORDS:
         raise SystemExit(
-            f"This is too little text to learn from: {counts.sum()} words, and "
+            f"This is too little text to learn from: of {counts.sum()} words, {known} are of the "
             f"{len(order)} different ones that occur {least} times (--min-count) or more; "
             f"1,000 are needed, {FEWEST_WORDS} of them different."
         )
+    if not np.any(validation):
+        raise SystemExit("The last hundredth of the text, which validates, has none of its words.")
     return Corpus(train, validation, [words[i] for i in order], counts[order])
 
 

@@ -172,10 +172,10 @@ def test_classes_are_in_the_order_of_their_numbers_and_blanks_make_none(tmp_path
     assert names == [str(k) for k in range(1, 11)]
 
 
-def dataset(monkeypatch, module, features, **splits):
+def dataset(monkeypatch, module, features, keys=None, **splits):
     """Has TFDS give a dataset of these examples, by any name."""
     features = tfds.features.FeaturesDict(features)
-    info = SimpleNamespace(features=features, supervised_keys=None)
+    info = SimpleNamespace(features=features, supervised_keys=keys)
     spec = features.get_tensor_spec()
     made = {
         name: tf.data.Dataset.from_generator(lambda x=examples: iter(x), output_signature=spec)
@@ -201,6 +201,11 @@ def test_a_dataset_of_one_text_and_one_label(monkeypatch):
         SystemExit, match=r"not one text and one label.*(?:'sentence', 'b'|'b', 'sen)"
     ):
         sentiment.load("glue/pairs", 0)
+    texts = {"body": tfds.features.Text(), "title": tfds.features.Text()}
+    two = [{"body": b"a", "title": b"b"}]
+    dataset(monkeypatch, labelled_texts, texts, keys=("body", "title"), train=two)
+    with pytest.raises(SystemExit, match="not one text and one label"):
+        sentiment.load("aeslc", 0)
 
 
 def test_words_of_any_script_come_apart_whole():

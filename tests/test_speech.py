@@ -662,6 +662,14 @@ def test_errors_are_what_must_be_changed():
     np.testing.assert_array_equal(ctc.errors(truth, found), [2, 1, 1, 0])
 
 
+def test_texts_of_a_single_symbol_are_refused():
+    args = speech.arguments(["--dataset", "sample"])
+    args.texts = True
+    data = {"train": [Recording(SOUND, text, "", "") for text in ("aa", "a")]}
+    with pytest.raises(SystemExit, match="nothing to tell apart"):
+        speech.what_is_said(args, data)
+
+
 def test_symbols_are_words_or_letters():
     words = ctc.Symbols.of(["yes", "no"], letters=False)
     assert words == (["no", "yes"], " ", None) and words.numbers("yes no yes") == [1, 0, 1]

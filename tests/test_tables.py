@@ -45,6 +45,10 @@ def test_parquet_of_lists_and_of_nullable_types_is_read_as_text(tmp_path):
     found = tables.read(tmp_path / "a.parquet", as_text=True)
     assert found["text"].tolist() == ["a", ""] and found["n"].tolist()[1] == ""
     assert found["tokens"].tolist() == ["a", "b c"]
+    table = pd.DataFrame({"text": ["Café".encode(), b"b"], "more": [{"a": 1}, {"a": 2}]})
+    table.to_parquet(tmp_path / "b.parquet")
+    found = tables.read(tmp_path / "b.parquet", as_text=True)
+    assert found["text"].tolist() == ["Café", "b"] and "1" in found["more"][0]
 
 
 def test_where_a_comma_is_decimal_a_point_is_none(tmp_path):

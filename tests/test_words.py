@@ -1,10 +1,14 @@
 """The language model of words, and sentiment that starts from it, against numpy and by hand."""
 
+import os
+
 import keras
 import numpy as np
+import processes
 import pytest
 import scipy.special
 import tensorflow as tf
+from conftest import REPOSITORY
 from test_streaming import perturbed
 
 import layers
@@ -41,6 +45,21 @@ def test_the_most_frequent_words_have_the_numbers_of_the_layer(monkeypatch):
     monkeypatch.setattr(of_texts, "MOST", 4)
     train, _, known = of_texts.number_most_frequent(TRAIN, [])
     assert known == ["a", "good"] and train[:4].tolist() == [2, 3, 1, 1]
+
+
+LOWER = """
+import tensorflow as tf
+from recipes.common import words
+print([x.decode() for x in words.apart(tf.constant(["I İ ISI", "a\\0B"])).flat_values.numpy()])
+print(tf.strings.lower("I", "utf-8").numpy().decode())
+"""
+
+
+def test_small_letters_are_the_same_in_any_locale():
+    env = {**os.environ, "LC_ALL": "tr_TR.UTF-8"}
+    found, plain = processes.run(["-c", LOWER], cwd=REPOSITORY, env=env).stdout.splitlines()
+    assert plain == "ı"  # else the locale is not taken
+    assert found == str(["i", "İ".lower(), "isi", "a", "b"])
 
 
 def test_texts_are_what_blank_lines_separate_or_lines():

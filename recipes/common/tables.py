@@ -194,6 +194,8 @@ def is_number(text: str) -> bool:
 
 
 def as_written(value: object) -> str:
-    if not pd.api.types.is_scalar(value):
-        return " ".join(map(str, value))  # a list of words, in Parquet
-    return "" if pd.isna(value) else str(value)
+    if isinstance(value, bytes):  # text, in Parquet of other programs
+        return value.decode(errors="replace")
+    if not pd.api.types.is_scalar(value) and not isinstance(value, dict):
+        return " ".join(map(as_written, value))  # a list of words, in Parquet
+    return "" if pd.api.types.is_scalar(value) and pd.isna(value) else str(value)

@@ -159,7 +159,8 @@ def fingerprint(*data) -> str:
             add([*value.items()])
         else:
             text = value if isinstance(value, bytes) else str(value).encode()
-            digest.update(f"{len(text)}:".encode() + text)
+            digest.update(f"{len(text)}:".encode())
+            digest.update(text)
 
     add(data)
     return digest.hexdigest()[:16]

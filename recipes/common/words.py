@@ -24,14 +24,20 @@ SPACELESS = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanma
 RULES = (*CLEAN, (SPACELESS, r" \1 "))
 
 
+def lower(texts: tf.Tensor) -> tf.Tensor:
+    """Lower case, the same everywhere: TensorFlow's makes "ı" of "I" where the locale is Turkish,
+    and drops all behind a zero."""
+    return tf.strings.lower(replaced(texts, (("I", "i"), ("İ", "i̇"), (r"\x00", " "))), "utf-8")
+
+
 def clean(texts: tf.Tensor) -> tf.Tensor:
     """Lower case, without HTML, and marks and "n't" apart from the words they stand at."""
-    return replaced(tf.strings.lower(texts, "utf-8"), CLEAN)
+    return replaced(lower(texts), CLEAN)
 
 
 def standardize(texts: tf.Tensor) -> tf.Tensor:
     """`clean`; where no spaces are written between words, each character is one."""
-    return replaced(tf.strings.lower(texts, "utf-8"), RULES)
+    return replaced(lower(texts), RULES)
 
 
 def apart(texts: tf.Tensor) -> tf.RaggedTensor:

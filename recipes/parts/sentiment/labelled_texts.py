@@ -24,8 +24,9 @@ def from_tfds(name: str) -> tuple[dict[str, Part], list[str]]:
     splits, info = prepared_data.load(name)
     texts = [n for n, f in info.features.items() if isinstance(f, tfds.features.Text)]
     labels = [n for n, f in info.features.items() if isinstance(f, tfds.features.ClassLabel)]
-    if info.supervised_keys and set(info.supervised_keys[:2]) <= {*texts, *labels}:
-        texts, labels = [info.supervised_keys[0]], [info.supervised_keys[1]]
+    text, label = (*(info.supervised_keys or ()), None, None)[:2]
+    if text in texts and label in labels:
+        texts, labels = [text], [label]
     if len(texts) != 1 or len(labels) != 1 or "train" not in splits:
         raise SystemExit(
             f"--dataset {name} is not one text and one label: its texts are {texts}, its labels "
@@ -82,7 +83,8 @@ def from_table(args: argparse.Namespace) -> tuple[dict[str, Part], list[str]]:
                 f"the classes of {path}: {', '.join(names)}."
             )
     parts = split({name: part(table) for name, table in found.items()}, names, args.seed)
-    check_data.say_repeated(parts["train"][0], parts["test"][0], "texts")
+    learned = [*parts["train"][0], *parts["validation"][0]]  # n-grams are learned from both
+    check_data.say_repeated(learned, parts["test"][0], "texts")
     return parts, names
 
 

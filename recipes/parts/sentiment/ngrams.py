@@ -61,10 +61,11 @@ class NGrams(keras.layers.Layer):
         again = tf.pad(found[:, 1:] == found[:, :-1], [[0, 0], [1, 0]])
         place = tf.searchsorted(self.keys.value, tf.reshape(found, [-1]))
         place = tf.reshape(tf.minimum(place, self.keys.shape[0] - 1), tf.shape(found))
-        counts = (tf.gather(self.keys.value, place) == found) & ~again
+        counts = tf.where((tf.gather(self.keys.value, place) == found) & ~again)
+        place = tf.gather_nd(place, counts)  # of those alone: with many outputs, each is long
         ratios = tf.cast(tf.gather(self.ratios.value, place), self.compute_dtype)
         terms = STEP * tf.gather(self.kernel.value, place) * ratios
-        return tf.reduce_sum(tf.where(counts[..., None], terms, 0.0), axis=1)
+        return tf.math.unsorted_segment_sum(terms, counts[:, 0], tf.shape(numbers)[0])
 
     def table(self) -> dict[str, np.ndarray]:
         """What `call` looks up: "keys" (count,), and their "weights" (count, outputs), w r."""

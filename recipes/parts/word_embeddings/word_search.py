@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from layers.exchange import checks
 from recipes.common.other_runtimes import PortableModel
+from recipes.common.words import lower
 from recipes.parts.word_embeddings.vector_tables import ngrams
 
 FREQUENT = 30_000  # answers are among so many most frequent words
@@ -39,7 +40,7 @@ class Answers(keras.layers.Layer):
 
     def find(self, words: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """(numbers, (batch, dimension) vectors) of (batch,) words."""
-        words = tf.strings.lower(words, "utf-8")
+        words = lower(words)
         numbers = self.number(words)
         vectors = tf.gather(self.table.value, numbers)
         if self.ngrams is not None:
