@@ -29,7 +29,7 @@ import exports
 import numpy as np
 from timing import machine
 
-from serving.web.build import RUNTIME, RUNTIME_FILES
+from serving.web.build import REPOSITORY, RUNTIME, RUNTIME_FILES
 
 HERE = Path(__file__).parent
 
@@ -60,8 +60,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     exports.add_sizes(parser)
     args = parser.parse_args()
-    if not RUNTIME.is_dir():
-        raise SystemExit(f"There is no {RUNTIME}: npm --prefix serving/web ci")
+    for needed in (RUNTIME, REPOSITORY / "serving/web/node_modules/playwright-core"):
+        if not needed.is_dir():
+            raise SystemExit(f"There is no {needed}: npm --prefix serving/web ci")
     results = {"machine": machine(), "date": datetime.date.today().isoformat(), "cases": []}
     print("| cell | batch | file | load, s | first, ms | p50, ms | p99, ms |\n|" + "---|" * 7)
     for kind in exports.KINDS:

@@ -53,7 +53,9 @@ def onnx(path):
 
 def litert(path):
     interpreter = importlib.import_module("ai_edge_litert.interpreter")
-    answer = interpreter.Interpreter(path, num_threads=os.cpu_count()).get_signature_runner()
+    answer = interpreter.Interpreter(
+        path, num_threads=len(os.sched_getaffinity(0))
+    ).get_signature_runner()
     (name,) = answer.get_input_details()
     return lambda x: next(iter(answer(**{name: x}).values()))
 

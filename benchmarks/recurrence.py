@@ -9,7 +9,8 @@ numbers, and benchmarks/recurrence.png, a picture of them.
 Candidates: ours in a graph; Keras's layer in a graph; each with XLA (`jit_compile=True` on
 the whole function); ours with `recurrence="compiled"`, in inference; PyTorch. A training
 step is a forward pass, a backward pass and the gradients of all weights, for a batch whose
-size the graph does not know; for "any length" it does not know that either.
+size the graph does not know; for "any length" it does not know that either. What ours and Keras
+answer is copied to numpy within its time, PyTorch's is not.
 """
 
 import argparse
@@ -417,16 +418,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--rounds", type=int, default=5, help="turns of each candidate")
-    parser.add_argument("--only", help="one of: layers, exported, options, large, growth, first")
-    parser.add_argument("--output", type=Path, default=HERE, help="folder of the results")
+    only = ["layers", "exported", "options", "large", "growth", "first"]
+    parser.add_argument("--only", choices=only, help="a part; needs --output")
+    parser.add_argument("--output", type=Path, help="folder of the results; default: this one")
     parser.add_argument("--memory", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.memory:
         return print_memory(*arguments.memory)
+    if (arguments.only or arguments.kinds != list(KINDS)) and not arguments.output:
+        parser.error("parts of the results would replace all of them: give --output FOLDER")
+    arguments.output = arguments.output or HERE
 
     tf.autograph.set_verbosity(0)
     if torch:
-        torch.set_num_threads(os.cpu_count())
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
     rounds, cases = arguments.rounds, []
     results = {
         "machine": machine(),

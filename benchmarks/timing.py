@@ -31,5 +31,5 @@ def by_turns(
 def machine() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
-            return f"{line.partition(': ')[2]}, {os.cpu_count()} cores"
-    return f"{platform.processor()}, {os.cpu_count()} cores"
+            return f"{line.partition(': ')[2]}, {len(os.sched_getaffinity(0))} cores"
+    return f"{platform.processor()}, {len(os.sched_getaffinity(0))} cores"

@@ -111,7 +111,7 @@ def gensims(corpus: recipe.Corpus, args) -> tuple[np.ndarray, float]:
     more = {"bucket": vector_tables.BUCKETS} if args.ngrams else {}
     model = kind(
         vector_size=args.dimension, window=WINDOW, min_count=5, sample=recipe.THIN, sg=1,
-        negative=recipe.NEGATIVES, workers=os.cpu_count(), seed=args.seed + 1, **more,
+        negative=recipe.NEGATIVES, workers=len(os.sched_getaffinity(0)), seed=args.seed + 1, **more,
     )  # fmt: skip
     model.build_vocab(texts)
     begun = time.monotonic()

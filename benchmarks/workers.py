@@ -4,9 +4,10 @@
     python benchmarks/workers.py pos_tagging --steps 40 --batch 128
     python benchmarks/workers.py --predict        # on paper, to 64 workers, from what was measured
 
-Each recipe trains some epochs, by turns alone and with two workers, every process held to a core
-(taskset). The median of all but the first two counts, for those compile (and later ones a little,
-where rows come in new numbers); validation is part of each. Once the last is kept, the run ends.
+Each recipe trains some epochs, by turns alone, held to a core (taskset), and with two workers, held
+to two, each with one thread for an operation. The median of all but the first two counts, for those
+compile (and later ones a little, where rows come in new numbers); validation is part of each. Once
+the last is kept, the run ends.
 
 On paper, N workers take per step, of gradients of G bytes, on a network of B bytes a second and
 a delay of L:
@@ -23,7 +24,6 @@ import argparse
 import contextlib
 import json
 import os
-import re
 import signal
 import statistics
 import subprocess
@@ -31,6 +31,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import h5py
 
 REPOSITORY = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_suffix(".json")
@@ -43,7 +45,7 @@ NETWORKS = {"10 Gbit/s": 10e9 / 8, "100 Gbit/s": 100e9 / 8}
 def seconds(
     recipe: str, workers: int, epochs: int, sizes: list[str], folder: Path
 ) -> tuple[float, int]:
-    """(of an epoch, the model's parameters)."""
+    """(of an epoch, how many numbers a step's gradients are)."""
     output = folder / f"{recipe}-{workers}"
     cores = sorted(os.sched_getaffinity(0))[:workers]
     if len(cores) < workers:
@@ -68,9 +70,18 @@ def seconds(
             with contextlib.suppress(ProcessLookupError):  # it has ended
                 os.killpg(run.pid, signal.SIGKILL)
             run.wait()
-    (parameters,) = re.findall(r"Trainable params:.*?([\d,]{3,})", log.read_text())[:1]
     taken = statistics.median(epoch["seconds"] for epoch in done[2:])
-    return taken, int(parameters.replace(",", ""))
+    return taken, learned(next(history.parent.glob("*.weights.h5")))
+
+
+def learned(weights: Path) -> int:
+    """How many numbers Adam has moved: of each it keeps two means."""
+    sizes = []
+    with h5py.File(weights) as file:
+        file["optimizer"].visititems(
+            lambda _, x: sizes.append(x.size) if isinstance(x, h5py.Dataset) and x.ndim else None
+        )
+    return sum(sizes) // 2
 
 
 def kept(history: Path) -> list[dict]:

@@ -208,7 +208,7 @@ class Listener:
         return np.concatenate([self.run(self.inputs([one]))["scores"] for one in recordings])
 
     def read(self, paths: list[str]) -> list[np.ndarray]:
-        """The samples of WAV or FLAC files, at the model's rate."""
+        """The samples of WAV files, at the model's rate."""
         import sounds  # not above: recipes have this page, too, and not the folder
 
         recordings = []
