@@ -256,7 +256,8 @@ class Cell(keras.Layer):
     def weight_values(self) -> list[tf.Tensor]:
         """The values of `self.weights`, in the compute dtype; integers as they are, and so what a
         layer inside keeps in its own type."""
-        values = [tf.convert_to_tensor(w.value) for w in self.weights]  # `cast` may not read
+        with private_apis.uncast():
+            values = [tf.convert_to_tensor(w.value) for w in self.weights]  # `cast` may not read
         kept = self._kept_in_their_type
         casts = [v.dtype.is_floating and id(w) not in kept for v, w in zip(values, self.weights)]
         return [tf.cast(v, self.compute_dtype) if c else v for v, c in zip(values, casts)]
@@ -464,6 +465,13 @@ def positive_integer(name: str, value) -> int:
     return int(value)
 
 
+def anew(initializer):
+    """It draws for another weight: one and the same, without a seed, would draw as before."""
+    drawing = isinstance(initializer, keras.Initializer) and "seed" in initializer.get_config()
+    unseeded = drawing and initializer.get_config()["seed"] is None
+    return initializer.clone() if unseeded else initializer
+
+
 def warn_if_unregistered(cls: type) -> None:
     """Says that what is saved now could not be loaded."""
     if keras.saving.get_registered_name(cls) == cls.__name__:
@@ -508,4 +516,9 @@ class _ConstantWeights(keras.StatelessScope):
         value = super().get_current_value(variable)
         if value is None and self.original_scope is not None:
             value = self.original_scope.get_current_value(variable)
+        if any(variable is one for one in self.assigned):
+            value = private_apis.raw_value(variable) if value is None else value
+            value = tf.convert_to_tensor(value)
+            casts = value.dtype.is_floating and id(variable) not in self.cell._kept_in_their_type
+            value = tf.cast(value, self.cell.compute_dtype) if casts else value
         return value

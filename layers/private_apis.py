@@ -10,11 +10,12 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 from keras.src.backend.common import global_state
+from keras.src.backend.common.variables import AutocastScope
 from keras.src.layers.layer import CallContext
 from keras.src.random import seed_generator
 from keras.src.utils.tracking import no_automatic_dependency_tracking
 from tensorflow.core.framework import attr_value_pb2
-from tensorflow.python.framework import kernels
+from tensorflow.python.framework import kernels, ops
 from tensorflow.python.ops import control_flow_util
 
 
@@ -85,6 +86,23 @@ def called_with(values: dict) -> Iterator[None]:
 def new_graph(name: str) -> tf.Graph:
     """An empty graph like a `tf.function`'s, to trace a cell in without making it callable."""
     return tf.__internal__.FuncGraph(name)
+
+
+def own_gradient(op: tf.Operation):
+    """The gradient function of an operation in which a `tf.custom_gradient` ends; else None."""
+    if op.type != "IdentityN" or "_gradient_op_type" not in op.node_def.attr:
+        return None
+    return ops.get_gradient_function(op)
+
+
+def uncast():
+    """A scope in which variables are read in their own type, whatever layer reads them."""
+    return AutocastScope(None)
+
+
+def raw_value(variable):
+    """A Keras variable's `tf.Variable`, past a `keras.StatelessScope`."""
+    return variable._value
 
 
 def assign_now(variable, value) -> None:

@@ -316,6 +316,9 @@ def test_saved_and_loaded(tagger, tmp_path):
     np.testing.assert_array_equal(loaded(tokens), model(tokens))
     assert loaded.loss is layers.crf_loss
 
+    drawn = layers.CRF(initializer="random_normal")
+    drawn.build((None, None, 3))
+    assert np.abs(drawn.starts.numpy() - drawn.ends.numpy()).max() > 0
     layer = layers.CRF(**BIO, initializer="ones", name="bio")
     again = layers.CRF.from_config(layer.get_config())
     assert again.get_config() == layer.get_config()

@@ -5,6 +5,7 @@ differences, or is a number that was worked out by hand.
 """
 
 import contextlib
+import contextvars
 
 import keras
 import numpy as np
@@ -468,6 +469,26 @@ def test_a_state_of_integers_stays_one(way):
         np.testing.assert_array_equal(count, [[7], [7]])
 
 
+@pytest.mark.parametrize("kind", ["of integers", "of float16"])
+def test_a_stream_begins_with_states_that_it_takes(kind):
+    cell = Steps(UNITS) if kind == "of integers" else layers.LSTMCell(UNITS, dtype="mixed_float16")
+    x = keras.Input((None, FEATURES), name="x")
+    layer = layers.RNN(cell, return_sequences=True, dtype="float32", name="read")
+    model = keras.Model(x, layer(x))
+    made = layers.streaming_signatures(model)
+    stream, begin = made["stream"][0], made["initial_state"][0]
+    states, data, pieces = begin(tf.constant(2)), tf.cast(batch(2), "float32"), []
+    for piece in tf.split(data, [3, 4], axis=1):
+        given = {"x": piece, **states}
+        answer = stream(*(given[name] for name in made["stream"][1]))
+        states = {name: answer[name] for name in states}
+        (y,) = (value for name, value in answer.items() if name not in states)
+        pieces.append(y)
+    np.testing.assert_allclose(tf.concat(pieces, 1), model(data), atol=2e-3)
+    if kind == "of integers":
+        np.testing.assert_array_equal(states["read_state_1"], [[7], [7]])
+
+
 def test_numbers_drawn_without_a_seed_generator():
     keras.backend.clear_session()
     draw = keras.random.normal
@@ -753,6 +774,208 @@ def test_a_tensor_that_a_cell_closes_over(way):
     assert_close(called(way, gradients, x, scale), true(x, scale))
 
 
+# --- Functions with a gradient of their own, inside of a step ----------------------------------
+
+
+@tf.custom_gradient
+def clipped(h):
+    """Its gradient's norm, over the batch, is at most a tenth."""
+    return tf.identity(h), lambda dy: tf.clip_by_norm(dy, 0.1)
+
+
+@tf.custom_gradient
+def doubled_back(h):
+    return tf.identity(h), lambda dy: 2 * dy
+
+
+OWN_GRADIENTS = {
+    "of the batch": lambda self, x, h, dot: tf.tanh(x + dot(clipped(h), self.recurrent_kernel)),
+    "of each row": lambda self, x, h, dot: tf.tanh(x + dot(doubled_back(h), self.recurrent_kernel)),
+    "silu": lambda self, x, h, dot: tf.nn.silu(x + dot(h, self.recurrent_kernel)),
+    "made again": lambda self, x, h, dot: tf.recompute_grad(
+        lambda x, h, W: tf.tanh(x + tf.matmul(h, W))
+    )(x, h, tf.convert_to_tensor(self.recurrent_kernel)),
+    "made again, dot": lambda self, x, h, dot: tf.recompute_grad(
+        lambda x, h, W: tf.tanh(x + dot(h, W))
+    )(x, h, tf.convert_to_tensor(self.recurrent_kernel)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", OWN_GRADIENTS)
+def test_a_gradient_of_its_own_inside_of_a_step(name, way):
+    layer, x, function = layer_of(cell_class(OWN_GRADIENTS[name]), way=way), batch(32), None
+    kernel, recurrent, bias = weights = [tf.constant(w) for w in layer.get_weights()]
+    of_step = {
+        "of the batch": lambda x, h: tf.tanh(x + clipped(h) @ recurrent),
+        "of each row": lambda x, h: tf.tanh(x + doubled_back(h) @ recurrent),
+        "silu": lambda x, h: tf.nn.sigmoid(x + h @ recurrent) * (x + h @ recurrent),
+    }
+    function = of_step.get(name, lambda x, h: tf.tanh(x + h @ recurrent))
+    with tf.GradientTape() as tape:
+        tape.watch([x, *weights])
+        h, outputs = tf.zeros((32, UNITS), "float64"), []
+        for t in range(x.shape[1]):
+            h = function(x[:, t] @ kernel + bias, h)
+            outputs.append(h)
+        y = tf.stack(outputs, 1)
+        total = tf.reduce_sum(tf.sin(y))
+    expected = y, *tape.gradient(total, [x, *weights])
+    assert_close(gradients_of(layer, way, x), expected)
+
+
+def test_a_batch_is_cut_where_such_a_gradient_leaves_rows_alone(capsys):
+    for name, halves in (("of the batch", False), ("of each row", True), ("silu", True)):
+        layers.explain(layer_of(cell_class(OWN_GRADIENTS[name])))
+        told = next(x for x in capsys.readouterr().out.splitlines() if "training: compiled" in x)
+        assert ("two halves" in told) == halves, told
+
+
+@pytest.mark.parametrize("way", ["eager", "default", "loop"])
+def test_a_weight_that_would_get_no_gradient_is_refused(way):
+    def update(self, x, h, dot):
+        return tf.recompute_grad(lambda x, h: tf.tanh(x + h @ self.recurrent_kernel))(x, h)
+
+    layer = layer_of(cell_class(update), way=way)
+    with pytest.raises(NotImplementedError, match="hand it to that function as an argument"):
+        gradients_of(layer, way, batch(3))
+
+
+def cosine(axis):
+    def dot(self, masks=None):
+        dot = layers.Cell.dot(self, masks)
+        return lambda a, k, gates=None: dot(tf.math.l2_normalize(a, axis=axis), k, gates)
+
+    return dot
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("axis", [1, 0])
+def test_a_dot_of_ones_own_that_counts_axes(axis, way):
+    """Along an operand's columns, and along the batch."""
+
+    def update(self, x, h, dot):
+        return tf.tanh(x + dot(h + 0.1 * x, self.recurrent_kernel))
+
+    layer, x = layer_of(cell_class(update, dot=cosine(axis)), way=way), batch(5)
+    kernel, recurrent, bias = weights = [tf.constant(w) for w in layer.get_weights()]
+    with tf.GradientTape() as tape:
+        tape.watch([x, *weights])
+        h, outputs = tf.zeros((5, UNITS), "float64"), []
+        for t in range(x.shape[1]):
+            x_t = x[:, t] @ kernel + bias
+            h = tf.tanh(x_t + tf.math.l2_normalize(h + 0.1 * x_t, axis=axis) @ recurrent)
+            outputs.append(h)
+        y = tf.stack(outputs, 1)
+        total = tf.reduce_sum(tf.sin(y))
+    assert_close(gradients_of(layer, way, x), (y, *tape.gradient(total, [x, *weights])))
+
+
+class Turning(layers.Cell):
+    """A complex state in two real ones, turned by a complex weight (Orvieto et al. 2023)."""
+
+    gates = 2
+
+    def __init__(self, units, **kwargs):
+        super().__init__(units, **kwargs)
+        self.state_size = [units, units]
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.turn = self.add_weight((self.units,), "ones", dtype="complex128", name="turn")
+
+    def update(self, x, states, dot):
+        c = tf.complex(*states) * self.turn + tf.complex(*tf.split(x, 2, -1))
+        return tf.math.real(c), tf.math.imag(c)
+
+
+@pytest.mark.parametrize("way", ["eager", "default", "any size", "loop", "derived"])
+def test_a_complex_weight(way):
+    layer, x = layer_of(Turning, way=way), batch(3)
+    layer.cell.turn.assign(0.5 + 0.3j * np.arange(UNITS))
+    weights = [tf.constant(w) for w in layer.get_weights()]
+    kernel, _, bias, turn = weights
+    with tf.GradientTape() as tape:
+        tape.watch([x, *weights])
+        c, outputs = tf.zeros((3, UNITS), "complex128"), []
+        for t in range(x.shape[1]):
+            c = c * turn + tf.complex(*tf.split(x[:, t] @ kernel + bias, 2, -1))
+            outputs.append(tf.math.real(c))
+        y = tf.stack(outputs, 1)
+        total = tf.reduce_sum(tf.sin(y))
+    expected = tape.gradient(total, [x, *weights], unconnected_gradients="zero")
+    assert np.abs(np.imag(expected[-1])).min() > 0.01
+    assert_close(gradients_of(layer, way, x), (y, *expected))
+
+
+def test_what_a_cell_reads_of_its_context_is_read_in_programs_too():
+    scale = contextvars.ContextVar("scale", default=1.0)
+
+    def update(self, x, h, dot):
+        return tf.tanh(scale.get() * x + dot(h, self.recurrent_kernel))
+
+    def gradients(way):
+        scale.set(2.0)
+        return gradients_of(layer_of(cell_class(update), way=way), way, batch(3))
+
+    found = [contextvars.copy_context().run(gradients, way) for way in ("eager", "compiled")]
+    assert_close(found[1], found[0])
+
+
+def test_called_eagerly_a_step_may_look_at_numbers():
+    seen = []
+
+    def update(self, x, h, dot):
+        h = tf.tanh(x + dot(h, self.recurrent_kernel))
+        seen.append(h.numpy())
+        return h
+
+    layer, x = layer_of(cell_class(update)), batch(3)
+    y = layer(x)
+    np.testing.assert_array_equal(np.stack(seen, 1), y)
+
+
+def test_an_initial_state_of_whole_numbers():
+    x, begun = batch(2), [np.full((2, UNITS), 2), np.full((2, UNITS), -1)]
+    ours, theirs = (kind.LSTM(UNITS, dtype="float64") for kind in (layers, keras.layers))
+    theirs.build(x.shape)
+    ours.build(x.shape)
+    ours.set_weights(theirs.get_weights())
+    found = ours(x, initial_state=begun)
+    np.testing.assert_allclose(found, theirs(x, initial_state=begun), atol=1e-12)
+
+
+def test_a_layer_inside_that_computes_in_float32_has_its_weights_whole():
+    class Inner(layers.SimpleRNNCell):
+        def build(self, input_shape):
+            super().build(input_shape)
+            self.inner = keras.layers.Dense(self.units, use_bias=False, dtype="float32")
+            self.inner.build((None, self.units))
+
+        def update(self, x, states, dot):
+            (h,) = super().update(x, states, dot)
+            return (tf.cast(self.inner(tf.cast(h, "float32")) * 1e-5, h.dtype),)
+
+    policy = "mixed_float16"
+    layer = layers.RNN(Inner(UNITS, dtype=policy), dtype=policy)
+    layer.build((None, None, FEATURES))
+    layer.cell.inner.kernel.assign(1e5 * np.eye(UNITS))  # more than float16 holds
+    plain = layers.SimpleRNN(UNITS, dtype=policy)
+    plain.build((None, None, FEATURES))
+    plain.set_weights(layer.get_weights()[:3])
+    x = tf.cast(batch(2), "float32")
+    for run in (layer, tf.function(layer)):
+        np.testing.assert_allclose(run(x), plain(x), atol=2e-3)
+
+
+@pytest.mark.parametrize("way", ["eager", "default"])
+def test_a_weight_that_a_step_assigns_in_mixed_precision(way):
+    layer = layers.RNN(Counting(UNITS, dtype="mixed_float16"), dtype="mixed_float16")
+    x = tf.cast(batch(2), "float32")
+    found = (layer if way == "eager" else tf.function(layer))(x)
+    assert found.dtype == tf.float16 and np.isfinite(found.numpy()).all()
+
+
 # --- Overrides, and what is told to those who write a cell -------------------------------------
 
 
@@ -1033,7 +1256,7 @@ def test_what_is_saved_without_being_registered_is_told(tmp_path):
 def test_explain(capsys):
     text = cell_class(lambda cell, x, h, dot: by_its_text(x, h, cell.recurrent_kernel, dot))
     drawn = cell_class(lambda cell, x, h, dot: x * keras.random.normal(tf.shape(x)))
-    one, both = layers.LSTM(UNITS), layers.Bidirectional(layers.GRU(UNITS))
+    one, both = layers.LSTM(UNITS), layers.Bidirectional(layers.GRU(UNITS), name="both")
     for layer in (one, both, layers.RNN(text(UNITS)), layers.RNN(drawn(UNITS))):
         layer.build((None, None, FEATURES))
         layers.explain(layer)
@@ -1041,7 +1264,7 @@ def test_explain(capsys):
     for line in (
         "(LSTMCell), training: compiled",
         "(LSTMCell), inference: fused",
-        "bidirectional/backward_gru (GRUCell), training: compiled",
+        "both/backward_gru (GRUCell), training: compiled",
         "(OwnCell), training: derived",
         "not compiled: XLA does not compile an operation in it: AsString",
         "not derived: it draws random numbers",

@@ -6,9 +6,8 @@ r_t = W_r (o_t ⊙ tanh(c_t))                    output, smaller than the cell s
 """
 
 import keras
-from keras import initializers
 
-from layers.cell import positive_integer
+from layers.cell import anew, positive_integer
 from layers.cells.lstm import LSTMCell
 from layers.rnn import CellLayer
 
@@ -36,7 +35,7 @@ class ProjectedLSTMCell(LSTMCell):
         super().build(input_shape)
         self.projection_kernel = self.add_weight(
             (self.units, self.projection),
-            initializers.get(self.kernel_initializer),
+            anew(self.kernel_initializer),
             name="projection_kernel",
         )
 

@@ -191,7 +191,7 @@ def streaming_signatures(
             for name, nest in nested.items()
             for i, state in enumerate(keras.tree.flatten(nest))
         }
-        return {name: values[name] for name in states}
+        return {name: tf.cast(values[name], inputs[name].dtype) for name in states}
 
     return {
         "stream": (stream, inputs),
@@ -224,8 +224,9 @@ def _streamed(x, whole):
 def _state_inputs(layer):
     sizes = keras.tree.flatten(layer.state_size)
     named = [f"{layer.name}_state_{i}" for i in range(len(sizes))]
-    dtype = layer.compute_dtype
-    return [keras.Input((size,), dtype=dtype, name=name) for size, name in zip(sizes, named)]
+    begun = keras.tree.flatten(layer.get_initial_state(batch_size=1))
+    types = [x.dtype if x.dtype.is_integer else layer.compute_dtype for x in begun]
+    return [keras.Input((n,), dtype=t, name=name) for n, t, name in zip(sizes, types, named)]
 
 
 def _go_on(layer, arguments, states, real):

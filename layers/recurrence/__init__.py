@@ -67,7 +67,7 @@ def run(
         `return_sequences`; and the last states.
     """
     sequences = tf.cast(sequences, cell.compute_dtype)
-    states = [tf.cast(s, cell.compute_dtype) if s.dtype.is_floating else s for s in states]
+    states = _in_their_types(cell, states)
     # Of no steps, the first is zero.
     drops = cell.dropout_masks(tf.reduce_sum(sequences[:, :1], 1), states, training)
     drops = tf.nest.map_structure(lambda m: _for_each_row(m, sequences), drops)
@@ -91,6 +91,15 @@ def run(
     if return_sequences:
         outputs.set_shape((*sequences.shape[:2], None))
     return outputs, states
+
+
+def _in_their_types(cell, states):
+    """Floating states in the cell's type; and whole numbers too, where it does not count."""
+    found = [tf.cast(s, cell.compute_dtype) if s.dtype.is_floating else s for s in states]
+    if all(s.dtype.is_floating for s in found):
+        return found
+    own = [tf.convert_to_tensor(s).dtype for s in tf.nest.flatten(cell.get_initial_state(1))]
+    return [tf.cast(s, dtype) if dtype.is_floating else s for s, dtype in zip(found, own)]
 
 
 def _for_each_row(mask, sequences):

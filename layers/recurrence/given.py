@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from layers.recurrence.vjp import has_gradient
+
 
 class Given(NamedTuple):
     """The arguments of a recurrence, but for the weights.
@@ -38,7 +40,7 @@ class Given(NamedTuple):
 
     @property
     def differentiable(self) -> tuple:
-        """(inputs, states, those of the constants that are floating)."""
+        """(inputs, states, those of the constants that are not whole numbers)."""
         return self.inputs, list(self.states), [self.constants[k] for k in self._floating]
 
     def replaced(self, inputs, states, floating) -> "Given":
@@ -49,4 +51,4 @@ class Given(NamedTuple):
 
     @property
     def _floating(self):
-        return [k for k, c in enumerate(self.constants) if c.dtype.is_floating]
+        return [k for k, c in enumerate(self.constants) if has_gradient(c.dtype)]

@@ -7,6 +7,7 @@ batches, for they take any number of rows.
 
 import collections
 import concurrent.futures
+import contextvars
 import threading
 from collections.abc import Callable
 
@@ -156,8 +157,9 @@ class _Program:
 
 def _apart(function, *arguments):
     """What a function returns in a thread of its own: where no graph, tape or strategy is."""
+    here = contextvars.copy_context()  # what a cell may read is the same there
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
-        return thread.submit(function, *arguments).result()
+        return thread.submit(here.run, function, *arguments).result()
 
 
 def _filled(specs, tensors):

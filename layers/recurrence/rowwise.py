@@ -15,6 +15,9 @@ import math
 
 import tensorflow as tf
 
+from layers import private_apis
+from layers.recurrence import own_gradients
+
 ROWS, SIZE, FIXED = "rows", "size", "fixed"
 
 ELEMENTWISE = {
@@ -47,7 +50,14 @@ def fault(graph: tf.Graph, rows: list[tf.Tensor]) -> str | None:
         rows: The graph's arguments whose first axis is the batch, of a size not known.
     """
     kinds = {x.name: ROWS for x in rows}
-    for op in graph.get_operations():
+    why = _fault_of(graph.get_operations(), kinds)
+    for end in [] if why else own_gradients.ends(graph):
+        why = why or _fault_of_gradient(graph, end, kinds)
+    return why
+
+
+def _fault_of(operations, kinds):
+    for op in operations:
         given = [kinds.get(x.name, FIXED) for x in op.inputs]
         # A function with a gradient of its own ends so: what comes in goes out.
         found = given if op.type == "IdentityN" else [_kind(op, given)] * len(op.outputs)
@@ -56,6 +66,37 @@ def fault(graph: tf.Graph, rows: list[tf.Tensor]) -> str | None:
                 return f"its rows may depend on each other: {op.type} ({op.name})"
             kinds.setdefault(y.name, kind)
     return None
+
+
+def _fault_of_gradient(graph, end, kinds):
+    """The same of what TensorFlow does not derive itself: of other gradients the rows are on their
+    own where they are forwards, and what they share gets a sum over rows."""
+    given = [kinds[y.name] for y in end.outputs]
+    if ROWS not in given:
+        return None
+    known = set(graph.get_operations())
+    with graph.as_default():
+        dys = [tf.compat.v1.placeholder(y.dtype, y.shape) for y in end.outputs]
+        kinds.update((dy.name, kind) for dy, kind in zip(dys, given))
+        try:
+            found = private_apis.own_gradient(end)(end, *dys)
+        except Exception as error:  # perhaps nobody asks for it
+            return f"its rows may depend on each other in a gradient ({end.name}: {error})"
+    wanted = [
+        dx
+        for dx, x, kind in zip(found, end.inputs, given)
+        if dx is not None and (kind == ROWS or _learned(x))
+    ]
+    if not all(map(tf.is_tensor, wanted)):
+        return f"its rows may depend on each other in a gradient ({end.name})"
+    names = own_gradients.made_of(wanted)
+    made = [op for op in graph.get_operations() if op not in known]
+    return _fault_of([op for op in made if {y.name for y in op.outputs} & names], kinds)
+
+
+def _learned(x):
+    """Whether it is made of a weight, or of anything else that is given."""
+    return any(name.startswith("Placeholder") for name in own_gradients.made_of([x]))
 
 
 def _kind(op, given):

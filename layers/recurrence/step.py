@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from layers import private_apis
 from layers.cell import CONTRACT, Cell
-from layers.recurrence import rowwise
+from layers.recurrence import own_gradients, rowwise
 from layers.recurrence.given import Given
 from layers.recurrence.loop import masked_update
 from layers.recurrence.vjp import vjp
@@ -61,12 +61,11 @@ class Step:
         count, rows = len(cell.weights), given.inputs.shape[0]
         try:
             self._trace(_one_step(given, None))
-        except Exception:
-            if rows is None:
+        except Exception as error:
+            if rows is None or isinstance(error, NotImplementedError):
                 raise
             # Does it need to know how many rows there are? If not, it fails again.
             self._trace(_one_step(given, rows))
-            self.dependent = self.dependent_projection = "it needs to know how many rows there are"
         if len(cell.weights) != count:
             raise ValueError(
                 f"`{type(cell).__name__}` makes weights in `project` or `update`: build the layers "
@@ -98,9 +97,7 @@ class Step:
                 f"it in `update`, which is run step by step. {CONTRACT}"
             )
         self.random_projection = _outside(projection)
-        self.dependent_projection = _drawn_for_all(projection) or rowwise.fault(
-            projection, [inputs, *(masks or ())]
-        )
+        self.dependent_projection = _dependent(projection, [inputs, *(masks or ())])
         self.x_size = x.shape[-1]
         self._x = tf.TensorSpec((given.inputs.shape[0], self.x_size), x.dtype)
         return projection
@@ -142,19 +139,36 @@ class Step:
             state = _place(a, given.states)
             sizes = a.shape[-1], p.shape[-1]
             self.products.append(Product(state, weight, gates, *sizes, is_added))
+        self._refuse_forgotten(graph, weights)
         self.assigned = sorted({_place(v, cell.weights) for v in scope.assigned} - {None})
-        self.not_derivable = self._why_not(graph, x, given, calls, astray)
+        self.acts, outside = bool(scope.assigned) or _acts(graph), _outside(graph)
+        if [*own_gradients.inside(graph, [p for *_, p in calls])]:
+            outside = "it calls `dot` inside of a function with a gradient of its own"
+        of_rows = [x, *(t for t in tf.nest.flatten(given[1:]) if t is not None)]
+        self.dependent = _dependent(graph, of_rows)
+        if self.dependent and self._own_product:  # then not of many steps' rows at once
+            self.products = [p._replace(weight=None) for p in self.products]
+        self.not_derivable = self._why_not(x, given, calls, astray) or outside
         if scope.assigned and not self.not_derivable:
             self.not_derivable = f"it assigns {scope.assigned[0].path}"
-        self.acts = bool(scope.assigned) or _acts(graph)
-        of_rows = [x, *(t for t in tf.nest.flatten(given[1:]) if t is not None)]
-        self.dependent = _drawn_for_all(graph) or rowwise.fault(graph, of_rows)
         if self.assigned:
             self.dependent = self.not_derivable
         return graph, new
 
-    def _why_not(self, graph, x, given, calls, astray) -> str | None:
-        """Why the backward pass can't run an update again; None if it can."""
+    def _refuse_forgotten(self, graph, weights) -> None:
+        """Raises an error if a weight would get no gradient, as weights are no variables here."""
+        for k in own_gradients.inside(graph, weights):
+            weight, name = self.cell.weights[k], type(self.cell).__name__
+            if weight.trainable:
+                raise NotImplementedError(
+                    f"`{name}.update` uses `{weight.path}` inside of a function with a gradient of "
+                    "its own (`tf.custom_gradient`, `tf.recompute_grad`), from which it would get "
+                    f"none: hand it to that function as an argument. {CONTRACT}"
+                )
+
+    def _why_not(self, x, given, calls, astray) -> str | None:
+        """Why the backward pass can't run an update again, by what it does with its arguments; None
+        if it can."""
         if self.assigned:
             return f"it assigns {self.cell.weights[self.assigned[0]].path}"
         if astray:
@@ -169,7 +183,14 @@ class Step:
             return "its dropout masks have gradients"
         if self._learns_dot():
             return "its own `dot` has a weight, and multiplies by what is none"
-        return _outside(graph)
+        return None
+
+    @property
+    def _own_product(self) -> bool:
+        """Whether the cell multiplies in a way of its own."""
+        names = "dot", "product"
+        changed = any(getattr(type(self.cell), name) is not getattr(Cell, name) for name in names)
+        return changed or any(name in vars(self.cell) for name in names)
 
     def _of_other_rows(self, operands, states) -> list[bool]:
         """Of each call of `dot`, whether its operand is no (batch, columns). Such a product is left
@@ -200,8 +221,7 @@ class Step:
     def _learns_dot(self) -> bool:
         """Whether a weight inside of `dot` has a gradient that is not found where `dot` multiplies
         by a weight, for all steps at once."""
-        own = type(self.cell).dot is not Cell.dot or "dot" in vars(self.cell)
-        if not (own and self.training) or all(p.weight is not None for p in self.products):
+        if not self._own_product or all(p.weight is not None for p in self.products):
             return False
         called = []
 
@@ -390,12 +410,17 @@ class Step:
 
     def hoisted(self, weights, drops, operands, dps):
         """The gradients of `weights` through `dot`: each one product over all steps."""
-        multiply = self.cell.dot(drops)
         calls = [
             (a, p.weight, p.gates, dp)
             for p, a, dp in zip(self.products, operands, dps)
             if p.weight is not None
         ]
+        if self._own_product and calls and calls[0][0].shape.rank == 3:
+            # It may count axes: so all steps' rows stand below each other.
+            steps = tf.shape(calls[0][0])[0]
+            calls = [(_rows(a), k, gates, _rows(dp)) for a, k, gates, dp in calls]
+            drops = drops and [tf.tile(mask, [steps, 1]) for mask in drops]
+        multiply = self.cell.dot(drops)
 
         def products(*weights):
             with self.within(weights):
@@ -490,9 +515,18 @@ def _draws(graph):
     return None
 
 
-def _drawn_for_all(graph):
-    """As `_draws`, if it draws by a seed that is a constant: half of a batch would get others."""
-    return None if graph.captures else _draws(graph)
+def _dependent(graph, of_rows):
+    """Why rows may depend on each other in it; or None."""
+    if any(t.shape[0] is not None for t in of_rows):
+        return "it needs to know how many rows there are"
+    # By a seed that is a constant, half of a batch would get other numbers.
+    drawn = None if graph.captures else _draws(graph)
+    return drawn or rowwise.fault(graph, of_rows)
+
+
+def _rows(x):
+    """(steps, batch, columns) to (steps · batch, columns)."""
+    return tf.reshape(x, [-1, x.shape[-1]])
 
 
 def _added(x, products):

@@ -44,7 +44,7 @@ def differentiable_by_graph(function: Callable) -> Callable:
 
     @tf.custom_gradient
     def run(*tensors):
-        floating = [k for k, t in enumerate(tensors) if t.dtype.is_floating]
+        floating = [k for k, t in enumerate(tensors) if has_gradient(t.dtype)]
 
         def gradient(*dy):
             def slopes(*both):
@@ -68,6 +68,10 @@ def differentiable_by_graph(function: Callable) -> Callable:
     return run
 
 
+def has_gradient(dtype: tf.DType) -> bool:
+    return dtype.is_floating or dtype.is_complex
+
+
 def wide(dtype: tf.DType) -> tf.DType:
     """The type to sum up many gradients in."""
-    return dtype if dtype == tf.float64 else tf.float32
+    return dtype if dtype == tf.float64 or dtype.is_complex else tf.float32

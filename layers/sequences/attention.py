@@ -24,7 +24,7 @@ import tensorflow as tf
 from keras import ops
 
 from layers import recurrence
-from layers.cell import Cell, positive_integer
+from layers.cell import Cell, anew, positive_integer
 
 SCORES = ("general", "dot", "additive")
 PLACES = 8  # XLA compiles for each number of places anew; there is a multiple of so many
@@ -346,13 +346,6 @@ class _Queries(Cell):
         h, attended, *others = states
         attended, h, *others = self.cell.update(x, [attended, h, *others], dot, constants)
         return h, attended, *others
-
-
-def anew(initializer):
-    """It draws for another weight: one and the same, without a seed, would draw as before."""
-    drawing = isinstance(initializer, keras.Initializer) and "seed" in initializer.get_config()
-    unseeded = drawing and initializer.get_config()["seed"] is None
-    return initializer.clone() if unseeded else initializer
 
 
 def _known(score):

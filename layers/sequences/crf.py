@@ -31,6 +31,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from layers.cell import anew
+
 # Powers of two: the same numbers in every float type.
 FORBIDDEN = -(2.0**30)  # the score of what `allowed` rules out
 NO_PATH = -(2.0**40)  # from one tag to another in a step left out; no score comes near it
@@ -108,7 +110,7 @@ class CRF(keras.layers.Layer):
                     f"{shape}, for the emissions have {tags} tags."
                 )
             return self.add_weight(
-                shape, name=name, initializer=self.initializer, regularizer=self.regularizer
+                shape, name=name, initializer=anew(self.initializer), regularizer=self.regularizer
             )
 
         self.transitions = scores("transitions", (tags, tags), self.allowed)

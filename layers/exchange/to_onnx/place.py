@@ -63,6 +63,7 @@ def _together(layer, *both):
     usual = all(
         isinstance(one, RNN)
         and (type(one).call, type(one)._run) == (RNN.call, RNN._run)
+        and one._all_ours
         and not isinstance(one.cell, keras.layers.StackedRNNCells)
         and one.zero_output_for_mask == one.return_sequences
         for one in both
