@@ -193,6 +193,14 @@ class Cell(keras.Layer):
         """
         raise NotImplementedError(f"{type(self).__name__} has no `cudnn_mode`.")
 
+    @property
+    def own_product(self) -> bool:
+        """Whether it multiplies otherwise than `Cell` does."""
+        return any(
+            name in vars(self) or getattr(type(self), name) is not getattr(Cell, name)
+            for name in ("dot", "product")
+        )
+
     def steps_as(self, cls: type) -> bool:
         """Whether a step is that of `cls`: nothing that it is made of changed by a subclass."""
         made_of = "update", "project", "product", "dot", "input_bias", "weight_values"
@@ -283,8 +291,9 @@ class Cell(keras.Layer):
             but: The places, in `self.weights`, of those that are read as they are, for a
                 step assigns them.
         """
-        pairs = enumerate(zip(self.weights, values))
-        with _ConstantWeights(self, [pair for k, pair in pairs if k not in but]) as scope:
+        pairs, but = [*zip(self.weights, values)], {*but}
+        constant = [pair for k, pair in enumerate(pairs) if k not in but]
+        with _ConstantWeights(self, constant, [self.weights[k] for k in but]) as scope:
             yield scope
 
     # --- Dropout -------------------------------------------------------------------
@@ -490,16 +499,17 @@ class _ConstantWeights(keras.StatelessScope):
         assigned: The variables that were assigned inside.
     """
 
-    def __init__(self, cell, values):
+    def __init__(self, cell, values, read_as_they_are):
         super().__init__(collect_losses=True, initialize_variables=False)
-        self.cell, self.assigned = cell, []
+        self.cell, self.read_as_they_are, self.assigned = cell, read_as_they_are, []
         for variable, value in values:
             super().add_update((variable, value))
 
     def add_update(self, update):
         variable, value = update
         self.assigned.append(variable)
-        self.state_mapping.pop(id(variable), None)  # from here on it is read as it is
+        self.read_as_they_are.append(variable)  # from here on
+        self.state_mapping.pop(id(variable), None)
         if self.original_scope is None:
             private_apis.assign_now(variable, value)
         else:
@@ -516,7 +526,7 @@ class _ConstantWeights(keras.StatelessScope):
         value = super().get_current_value(variable)
         if value is None and self.original_scope is not None:
             value = self.original_scope.get_current_value(variable)
-        if any(variable is one for one in self.assigned):
+        if any(variable is one for one in self.read_as_they_are):
             value = private_apis.raw_value(variable) if value is None else value
             value = tf.convert_to_tensor(value)
             casts = value.dtype.is_floating and id(variable) not in self.cell._kept_in_their_type

@@ -5,8 +5,9 @@ One function for each, with the reason; `tests/test_private_apis.py` fails when 
 
 import contextlib
 import functools
+import inspect
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 from keras.src.backend.common import global_state
@@ -88,11 +89,35 @@ def new_graph(name: str) -> tf.Graph:
     return tf.__internal__.FuncGraph(name)
 
 
-def own_gradient(op: tf.Operation):
-    """The gradient function of an operation in which a `tf.custom_gradient` ends; else None."""
+def own_gradient(op: tf.Operation) -> tuple[Callable, int] | None:
+    """Of an operation in which a `tf.custom_gradient` ends, its gradient function, and how many of
+    its inputs are results: the others are arguments. Of any other, None."""
     if op.type != "IdentityN" or "_gradient_op_type" not in op.node_def.attr:
         return None
-    return ops.get_gradient_function(op)
+    gradient = ops.get_gradient_function(op)
+    on_tape = inspect.getclosurevars(gradient).nonlocals["tape_grad_fn"]
+    return gradient, inspect.getclosurevars(on_tape).nonlocals["flat_result_len"]
+
+
+def has_gradient(op: tf.Operation) -> bool:
+    """Whether gradients go through an operation."""
+    try:
+        return ops.get_gradient_function(op) is not None
+    except LookupError:
+        return True  # or it is said when one is asked for
+
+
+def graphs_inside(op: tf.Operation) -> list[tuple[tf.Graph, list[tf.Tensor]]]:
+    """The graphs of an operation's functions, such as a condition's branches; and for each, the
+    operation's inputs that are its inputs."""
+    found = []
+    for value in op.node_def.attr.values():
+        for function in [value.func] if value.HasField("func") else value.list.func:
+            known = op.graph._get_function(function.name)
+            graph = getattr(known, "graph", None)
+            if graph is not None:
+                found.append((graph, list(op.inputs)[len(op.inputs) - len(graph.inputs) :]))
+    return found
 
 
 def uncast():

@@ -831,14 +831,58 @@ def test_a_batch_is_cut_where_such_a_gradient_leaves_rows_alone(capsys):
         assert ("two halves" in told) == halves, told
 
 
-@pytest.mark.parametrize("way", ["eager", "default", "loop"])
-def test_a_weight_that_would_get_no_gradient_is_refused(way):
-    def update(self, x, h, dot):
-        return tf.recompute_grad(lambda x, h: tf.tanh(x + h @ self.recurrent_kernel))(x, h)
+def closed_over(self, x, h, dot):
+    return tf.recompute_grad(lambda x, h: tf.tanh(x + h @ self.recurrent_kernel))(x, h)
 
-    layer = layer_of(cell_class(update), way=way)
+
+def one_of_two_results(self, x, h, dot):
+    def both(x, h):
+        z = x + h @ self.recurrent_kernel
+        return z, tf.tanh(z)
+
+    return tf.recompute_grad(both)(x, h)[1]
+
+
+def closed_over_in_a_branch(self, x, h, dot):
+    return tf.cond(tf.reduce_sum(x) > 0, lambda: closed_over(self, x, h, dot), lambda: h)
+
+
+def projected_again(self, inputs, masks=None, training=False):
+    return tf.recompute_grad(lambda i: layers.Cell.project(self, i, masks, training))(inputs)
+
+
+def plain_update(self, x, h, dot):
+    return tf.tanh(x + dot(h, self.recurrent_kernel))
+
+
+@pytest.mark.parametrize("way", ["eager", "default", "loop"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        cell_class(closed_over),
+        cell_class(one_of_two_results),
+        cell_class(closed_over_in_a_branch),
+        cell_class(plain_update, project=projected_again),
+    ],
+    ids=["closed over", "one of two results", "in a branch", "in project"],
+)
+def test_a_weight_that_would_get_no_gradient_is_refused(cell, way):
     with pytest.raises(NotImplementedError, match="hand it to that function as an argument"):
-        gradients_of(layer, way, batch(3))
+        gradients_of(layer_of(cell, way=way), way, batch(3))
+
+
+@pytest.mark.parametrize("way", ["eager", "default", "any size", "derived", "compiled"])
+def test_a_step_that_asks_numpy_how_many_rows_there_are(way):
+    def update(self, x, h, dot):
+        return tf.tanh(x + dot(h, self.recurrent_kernel)) / np.sqrt(ops.shape(h)[0])
+
+    layer, x = layer_of(cell_class(update), way=way), batch(4)
+    h, outputs, (kernel, recurrent, bias) = np.zeros((4, UNITS)), [], layer.get_weights()
+    for t in range(7):
+        h = np.tanh(x[:, t] @ kernel + bias + h @ recurrent) / 2
+        outputs.append(h)
+    run = layer if way == "eager" else tf.function(layer)
+    np.testing.assert_allclose(run(x, training=True), np.stack(outputs, 1))
 
 
 def cosine(axis):
@@ -847,6 +891,50 @@ def cosine(axis):
         return lambda a, k, gates=None: dot(tf.math.l2_normalize(a, axis=axis), k, gates)
 
     return dot
+
+
+def test_a_dot_of_ones_own_keeps_its_backward_pass_where_rows_depend(capsys):
+    def update(self, x, h, dot):
+        return tf.tanh(x + dot(tf.roll(h, 1, axis=-1), self.recurrent_kernel))
+
+    layers.explain(layer_of(cell_class(update, dot=cosine(1))))
+    assert "training: compiled: a backward pass of its own" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("way", ["eager", "default", "loop", "derived"])
+def test_a_complex_weight_in_a_dot_of_ones_own(way):
+    class Real(layers.Cell):
+        def build(self, input_shape):
+            super().build(input_shape)
+            self.turn = self.add_weight((), "ones", dtype="complex128", name="turn")
+
+        def dot(self, masks=None):
+            dot = super().dot(masks)
+
+            def turned(a, kernel, gates=None):
+                turn = tf.square(tf.convert_to_tensor(self.turn))
+                return dot(tf.math.real(tf.cast(a, "complex128") * turn), kernel, gates)
+
+            return turned
+
+        def update(self, x, states, dot):
+            return (tf.tanh(x + dot(states[0], tf.tanh(self.recurrent_kernel))),)
+
+    layer, x = layer_of(Real, way=way), batch(3)
+    layer.cell.turn.assign(0.5 + 0.3j)
+    kernel, recurrent, bias, turn = weights = [tf.constant(w) for w in layer.get_weights()]
+    with tf.GradientTape() as tape:
+        tape.watch([x, *weights])
+        h, outputs = tf.zeros((3, UNITS), "float64"), []
+        for t in range(x.shape[1]):
+            turned = tf.math.real(tf.cast(h, "complex128") * turn**2)
+            h = tf.tanh(x[:, t] @ kernel + bias + turned @ tf.tanh(recurrent))
+            outputs.append(h)
+        y = tf.stack(outputs, 1)
+        total = tf.reduce_sum(tf.sin(y))
+    expected = tape.gradient(total, [x, *weights])
+    assert abs(expected[-1].numpy().imag) > 0.01
+    assert_close(gradients_of(layer, way, x), (y, *expected))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -968,12 +1056,26 @@ def test_a_layer_inside_that_computes_in_float32_has_its_weights_whole():
         np.testing.assert_allclose(run(x), plain(x), atol=2e-3)
 
 
+class CountingLater(Counting):
+    def update(self, x, states, dot):
+        h = self.activation(x + dot(states[0], self.recurrent_kernel)) * (self.count + 1)
+        self.count.assign(self.count + 1)
+        return (h,)
+
+
 @pytest.mark.parametrize("way", ["eager", "default"])
-def test_a_weight_that_a_step_assigns_in_mixed_precision(way):
-    layer = layers.RNN(Counting(UNITS, dtype="mixed_float16"), dtype="mixed_float16")
+@pytest.mark.parametrize("cell", [Counting, CountingLater])
+def test_a_weight_that_a_step_assigns_in_mixed_precision(cell, way):
+    layer = layers.RNN(cell(UNITS, dtype="mixed_float16"), dtype="mixed_float16")
     x = tf.cast(batch(2), "float32")
+    layer.build(x.shape)
     found = (layer if way == "eager" else tf.function(layer))(x)
-    assert found.dtype == tf.float16 and np.isfinite(found.numpy()).all()
+    assert found.dtype == tf.float16 and layer.cell.count.numpy() == 7
+    kernel, recurrent, bias, _ = layer.get_weights()
+    h = np.zeros((2, UNITS))
+    for t in range(7):
+        h = np.tanh(x[:, t] @ kernel + bias + h @ recurrent) * (t + 1)
+    np.testing.assert_allclose(found, h, rtol=0.05, atol=0.05)
 
 
 # --- Overrides, and what is told to those who write a cell -------------------------------------
@@ -1054,10 +1156,12 @@ class Beside(layers.SimpleRNNCell):
         super().build(input_shape)
         self.inner = layers.RNN(Sorted(self.units))
         self.inner.build((None, 2, self.units))
+        self.dense = keras.layers.Dense(self.units)
+        self.dense.build((None, self.units))
 
     def update(self, x, states, dot):
         (h,) = states
-        beside = self.inner(tf.stack([x, h], 1), training=True)
+        beside = self.inner(tf.stack([x, self.dense(h)], 1), training=True)
         return (tf.tanh(x + dot(h, self.recurrent_kernel) + beside),)
 
 

@@ -20,24 +20,34 @@ def ends(graph: tf.Graph) -> list[tf.Operation]:
 def inside(graph: tf.Graph, tensors: list[tf.Tensor]) -> Iterator[int]:
     """The places, among `tensors`, of those that such a function uses otherwise than as an
     argument: its gradient is not theirs."""
-    names = {}
+    places = {}
     for k, x in enumerate(tensors):
-        names.setdefault(x.name, k)
-    for end in ends(graph):
-        used = [bool(y.consumers()) for y in end.outputs]  # of arguments none is
-        arguments = {x.name for x, u in zip(end.inputs, used) if not u}
-        results = [x for x, u in zip(end.inputs, used) if u]
-        yield from {names[name] for name in made_of(results, arguments) if name in names}
+        places.setdefault(x.name, k)
+    for op in graph.get_operations():
+        if own := private_apis.own_gradient(op):
+            results, arguments = op.inputs[: own[1]], op.inputs[own[1] :]
+            names = made_of(results, {x.name for x in arguments})
+        else:
+            names = set()
+            for inner, given in private_apis.graphs_inside(op):
+                names |= made_of([given[k] for k in inside(inner, inner.inputs)])
+        yield from {places[name] for name in names if name in places}
 
 
-def made_of(tensors: Iterable[tf.Tensor], end_at: set[str] = frozenset()) -> set[str]:
-    """The names of `tensors` and of all that they have gradients to, no further than `end_at`."""
+def made_of(
+    tensors: Iterable[tf.Tensor], end_at: set[str] = frozenset(), by_gradients: bool = True
+) -> set[str]:
+    """The names of `tensors` and of all that they are made of, no further than `end_at`.
+
+    Args:
+        by_gradients: Whether the way ends where gradients do.
+    """
     found, left = set(), list(tensors)
     while left:
         x = left.pop()
         if x.name in found or x.name in end_at:
             continue
         found.add(x.name)
-        if x.op.type not in ("StopGradient", "PreventGradient"):
+        if not by_gradients or private_apis.has_gradient(x.op):
             left += x.op.inputs
     return found

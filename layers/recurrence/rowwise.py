@@ -69,8 +69,8 @@ def _fault_of(operations, kinds):
 
 
 def _fault_of_gradient(graph, end, kinds):
-    """The same of what TensorFlow does not derive itself: of other gradients the rows are on their
-    own where they are forwards, and what they share gets a sum over rows."""
+    """The same of a gradient that TensorFlow does not derive itself: else rows are on their own
+    where they are forwards, and what they share gets a sum over rows."""
     given = [kinds[y.name] for y in end.outputs]
     if ROWS not in given:
         return None
@@ -79,7 +79,7 @@ def _fault_of_gradient(graph, end, kinds):
         dys = [tf.compat.v1.placeholder(y.dtype, y.shape) for y in end.outputs]
         kinds.update((dy.name, kind) for dy, kind in zip(dys, given))
         try:
-            found = private_apis.own_gradient(end)(end, *dys)
+            found = private_apis.own_gradient(end)[0](end, *dys)
         except Exception as error:  # perhaps nobody asks for it
             return f"its rows may depend on each other in a gradient ({end.name}: {error})"
     wanted = [
@@ -89,7 +89,7 @@ def _fault_of_gradient(graph, end, kinds):
     ]
     if not all(map(tf.is_tensor, wanted)):
         return f"its rows may depend on each other in a gradient ({end.name})"
-    names = own_gradients.made_of(wanted)
+    names = own_gradients.made_of(wanted, by_gradients=False)
     made = [op for op in graph.get_operations() if op not in known]
     return _fault_of([op for op in made if {y.name for y in op.outputs} & names], kinds)
 

@@ -19,7 +19,7 @@ from layers.cell import CONTRACT, Cell
 from layers.recurrence import own_gradients, rowwise
 from layers.recurrence.given import Given
 from layers.recurrence.loop import masked_update
-from layers.recurrence.vjp import vjp
+from layers.recurrence.vjp import has_gradient, vjp
 
 ROWS = 5040  # to trace with: no cell has as many columns, and cells that join rows can halve it
 DRAWS = "Random", "Multinomial", "TruncatedNormal", "RngBit"  # in the names of operations
@@ -41,6 +41,7 @@ class Step:
 
     Attributes:
         products: A `Product` for each call of `dot` with (batch, columns).
+        hoists: Whether a weight's gradient through `dot` may be made for many steps at once.
         x_size: How many columns `project` makes.
         assigned: The places, in the list of weights, of those that a step assigns.
         not_derivable: Why an update cannot be run again in the backward pass, such as that it
@@ -62,7 +63,7 @@ class Step:
         try:
             self._trace(_one_step(given, None))
         except Exception as error:
-            if rows is None or isinstance(error, NotImplementedError):
+            if rows is None or CONTRACT in str(error):
                 raise
             # Does it need to know how many rows there are? If not, it fails again.
             self._trace(_one_step(given, rows))
@@ -96,6 +97,7 @@ class Step:
                 f"`{type(cell).__name__}.project` assigns a weight, {scope.assigned[0].path}: do "
                 f"it in `update`, which is run step by step. {CONTRACT}"
             )
+        self._refuse_forgotten("project", projection, weights)
         self.random_projection = _outside(projection)
         self.dependent_projection = _dependent(projection, [inputs, *(masks or ())])
         self.x_size = x.shape[-1]
@@ -139,15 +141,15 @@ class Step:
             state = _place(a, given.states)
             sizes = a.shape[-1], p.shape[-1]
             self.products.append(Product(state, weight, gates, *sizes, is_added))
-        self._refuse_forgotten(graph, weights)
+        self._refuse_forgotten("update", graph, weights)
         self.assigned = sorted({_place(v, cell.weights) for v in scope.assigned} - {None})
         self.acts, outside = bool(scope.assigned) or _acts(graph), _outside(graph)
         if [*own_gradients.inside(graph, [p for *_, p in calls])]:
             outside = "it calls `dot` inside of a function with a gradient of its own"
         of_rows = [x, *(t for t in tf.nest.flatten(given[1:]) if t is not None)]
         self.dependent = _dependent(graph, of_rows)
-        if self.dependent and self._own_product:  # then not of many steps' rows at once
-            self.products = [p._replace(weight=None) for p in self.products]
+        # Not if products of many steps' rows might be others than of one's.
+        self.hoists = not (self.dependent and cell.own_product)
         self.not_derivable = self._why_not(x, given, calls, astray) or outside
         if scope.assigned and not self.not_derivable:
             self.not_derivable = f"it assigns {scope.assigned[0].path}"
@@ -155,15 +157,15 @@ class Step:
             self.dependent = self.not_derivable
         return graph, new
 
-    def _refuse_forgotten(self, graph, weights) -> None:
+    def _refuse_forgotten(self, method, graph, weights) -> None:
         """Raises an error if a weight would get no gradient, as weights are no variables here."""
         for k in own_gradients.inside(graph, weights):
             weight, name = self.cell.weights[k], type(self.cell).__name__
             if weight.trainable:
                 raise NotImplementedError(
-                    f"`{name}.update` uses `{weight.path}` inside of a function with a gradient of "
-                    "its own (`tf.custom_gradient`, `tf.recompute_grad`), from which it would get "
-                    f"none: hand it to that function as an argument. {CONTRACT}"
+                    f"`{name}.{method}` uses `{weight.path}` inside of a function with a gradient "
+                    "of its own (`tf.custom_gradient`, `tf.recompute_grad`), from which it would "
+                    f"get none: hand it to that function as an argument. {CONTRACT}"
                 )
 
     def _why_not(self, x, given, calls, astray) -> str | None:
@@ -184,13 +186,6 @@ class Step:
         if self._learns_dot():
             return "its own `dot` has a weight, and multiplies by what is none"
         return None
-
-    @property
-    def _own_product(self) -> bool:
-        """Whether the cell multiplies in a way of its own."""
-        names = "dot", "product"
-        changed = any(getattr(type(self.cell), name) is not getattr(Cell, name) for name in names)
-        return changed or any(name in vars(self.cell) for name in names)
 
     def _of_other_rows(self, operands, states) -> list[bool]:
         """Of each call of `dot`, whether its operand is no (batch, columns). Such a product is left
@@ -221,7 +216,7 @@ class Step:
     def _learns_dot(self) -> bool:
         """Whether a weight inside of `dot` has a gradient that is not found where `dot` multiplies
         by a weight, for all steps at once."""
-        if not self._own_product or all(p.weight is not None for p in self.products):
+        if not self.cell.own_product or all(p.weight is not None for p in self.products):
             return False
         called = []
 
@@ -235,7 +230,7 @@ class Step:
             multiply = self.cell.dot(given.drops[1])
             with self.within(weights):
                 self.cell.new_states(x, given.states, dot, given.constants)
-            floating = [w for w in weights if w.dtype.is_floating]
+            floating = [w for w in weights if has_gradient(w.dtype)]
             counted = [call for call, alone in zip(called, self._left_alone) if not alone]
             for product, (a, kernel, p) in zip(self.products, counted):
                 if product.weight is None:
@@ -257,7 +252,7 @@ class Step:
             with self.within(weights):
                 masks = cell.dropout_masks(inputs, states, self.training)
             masks = [m for m in tf.nest.flatten(masks) if m is not None]
-            sources = [t for t in (*weights, inputs, *states) if t.dtype.is_floating]
+            sources = [t for t in (*weights, inputs, *states) if has_gradient(t.dtype)]
             return any(g is not None for g in tf.gradients(masks, sources))
 
     # --- Which weights are used, and how -------------------------------------------------
@@ -366,21 +361,29 @@ class Step:
                 return multiply(a, kernel, gates)
             operands.append(a)
             known, product = next(left)
-            hoisted = known.weight is not None
+            others = [] if known.weight is not None else [tf.convert_to_tensor(kernel)]
+            learned = [w for w in current if has_gradient(w.dtype)]
 
             @tf.custom_gradient
             def looked_up(product, *factors):
                 def gradient(dp):
-                    def again(a, k=kernel):
+                    def again(a, *others):
                         # Of these weights: an update may differentiate this gradient again.
-                        with self.within(current):
-                            return multiply(a, k, gates)
+                        if known.weight is None:
+                            with self.within(current):
+                                return multiply(a, *others, gates)
+                        own = iter(others or learned)
+                        whole = [next(own) if has_gradient(w.dtype) else w for w in current]
+                        with self.within(whole):
+                            return multiply(a, kernel, gates)
 
                     return dp, *vjp(again, factors, dp)
 
                 return tf.identity(product), gradient
 
-            return looked_up(product, a, *([] if hoisted else [tf.convert_to_tensor(kernel)]))
+            if known.weight is not None and not self.hoists:
+                others = learned
+            return looked_up(product, a, *others)
 
         _, states, constants = given.differentiable
         arguments = x, states, [weights[k] for k in direct], constants, list(kept)
@@ -413,9 +416,9 @@ class Step:
         calls = [
             (a, p.weight, p.gates, dp)
             for p, a, dp in zip(self.products, operands, dps)
-            if p.weight is not None
+            if p.weight is not None and self.hoists
         ]
-        if self._own_product and calls and calls[0][0].shape.rank == 3:
+        if self.cell.own_product and calls and calls[0][0].shape.rank == 3:
             # It may count axes: so all steps' rows stand below each other.
             steps = tf.shape(calls[0][0])[0]
             calls = [(_rows(a), k, gates, _rows(dp)) for a, k, gates, dp in calls]

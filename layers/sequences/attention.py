@@ -199,6 +199,10 @@ class AttentionCell(Cell):
     def dot(self, masks=None):
         return self.cell.dot(masks)
 
+    @property
+    def own_product(self):
+        return type(self).dot is not AttentionCell.dot or self.cell.own_product
+
     def get_initial_state(self, batch_size=None):
         nothing = ops.zeros((batch_size, self.output_size), dtype=self.compute_dtype)
         inner = self.cell.get_initial_state(batch_size)
