@@ -120,3 +120,48 @@ def test_what_is_set_untracked_is_no_weight():
     layer = Layer()
     layer.keep()
     assert not layer.weights
+
+
+def test_functions_with_a_gradient_of_their_own_are_known_in_a_graph():
+    @tf.custom_gradient
+    def two(x, y):
+        return (x + y, x * y, tf.identity(x)), lambda *dy: (dy[0], 3 * dy[1])
+
+    graph = private_apis.new_graph("own")
+    with graph.as_default():
+        x = tf.compat.v1.placeholder("float32", (2,))
+        two(x, 2 * x)
+        tf.cond(x[0] > 0, lambda: two(x, x)[0], lambda: x)
+    (end,) = (op for op in graph.get_operations() if private_apis.own_gradient(op))
+    gradient, results = private_apis.own_gradient(end)
+    assert results == 3 and len(end.inputs) == 5
+    with graph.as_default():
+        found = gradient(end, *(tf.fill([2], 1.0 + k) for k in range(5)))
+    assert found[:3] == [None] * 3
+    assert [tf.get_static_value(g).tolist() for g in found[3:]] == [[1.0, 1.0], [6.0, 6.0]]
+    inner = [
+        (
+            len(given),
+            len(branch.inputs),
+            any(map(private_apis.own_gradient, branch.get_operations())),
+        )
+        for op in graph.get_operations()
+        for branch, given in private_apis.graphs_inside(op)
+    ]
+    assert sorted(inner) == [(1, 1, False), (1, 1, True)]
+    kinds = {op.type: private_apis.has_gradient(op) for op in graph.get_operations()}
+    assert kinds["Mul"] and not kinds["Greater"]
+
+
+def test_a_variable_is_read_in_its_own_type_and_past_a_scope():
+    layer = keras.layers.Dense(2, dtype="mixed_float16")
+    layer.build((None, 2))
+    seen = []
+    layer.call = lambda x: seen.append(layer.kernel.value.dtype) or x
+    with private_apis.uncast():
+        assert layer.kernel.value.dtype == tf.float32
+    layer(np.zeros((1, 2)))
+    assert seen == [tf.float16]
+    with keras.StatelessScope([(layer.kernel, np.ones((2, 2)))]):
+        np.testing.assert_array_equal(layer.kernel.value, 1)
+        assert np.any(private_apis.raw_value(layer.kernel).numpy() != 1)
