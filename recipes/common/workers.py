@@ -61,11 +61,16 @@ def joined(said: dict) -> Iterator[None]:
     with said_when_others_stop():
         _strategy = strategy()
         agree({})
-        with contextlib.suppress(Finished):
+        try:
             yield
             agree({})  # so that nobody ends while others work
-            # The others may still be receiving its last answer. If the chief ended first, they
-            # would say that it had stopped.
+        except Finished:
+            pass
+        # Who ended now might owe others the last answer, and they would say that it had stopped.
+        # By another they know that all have it, be it that one who gave it is gone.
+        with contextlib.suppress(tf.errors.OpError):
+            agree({})
+        if is_chief():  # whom TensorFlow has all others report to
             time.sleep(2)
 
 
