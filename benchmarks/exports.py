@@ -28,7 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
-from timing import machine
+from timing import cores, machine
 
 HERE = Path(__file__).parent
 KINDS = "LSTM", "GRU", "BiLSTM"
@@ -53,9 +53,7 @@ def onnx(path):
 
 def litert(path):
     interpreter = importlib.import_module("ai_edge_litert.interpreter")
-    answer = interpreter.Interpreter(
-        path, num_threads=len(os.sched_getaffinity(0))
-    ).get_signature_runner()
+    answer = interpreter.Interpreter(path, num_threads=cores()).get_signature_runner()
     (name,) = answer.get_input_details()
     return lambda x: next(iter(answer(**{name: x}).values()))
 

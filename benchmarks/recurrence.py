@@ -35,7 +35,7 @@ import numpy as np
 import pictures
 import tensorflow as tf
 from keras import ops
-from timing import by_turns, machine
+from timing import by_turns, cores, machine
 
 import layers
 
@@ -431,7 +431,7 @@ def main():
 
     tf.autograph.set_verbosity(0)
     if torch:
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        torch.set_num_threads(cores())
     rounds, cases = arguments.rounds, []
     results = {
         "machine": machine(),

@@ -28,8 +28,13 @@ def by_turns(
     return times
 
 
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def machine() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
-            return f"{line.partition(': ')[2]}, {len(os.sched_getaffinity(0))} cores"
-    return f"{platform.processor()}, {len(os.sched_getaffinity(0))} cores"
+            return f"{line.partition(': ')[2]}, {cores()} cores"
+    return f"{platform.processor()}, {cores()} cores"

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import keras
 import numpy as np
-from timing import machine
+from timing import cores, machine
 
 from recipes import word_embeddings as recipe
 from recipes.common import command_line, files
@@ -111,7 +111,7 @@ def gensims(corpus: recipe.Corpus, args) -> tuple[np.ndarray, float]:
     more = {"bucket": vector_tables.BUCKETS} if args.ngrams else {}
     model = kind(
         vector_size=args.dimension, window=WINDOW, min_count=5, sample=recipe.THIN, sg=1,
-        negative=recipe.NEGATIVES, workers=len(os.sched_getaffinity(0)), seed=args.seed + 1, **more,
+        negative=recipe.NEGATIVES, workers=cores(), seed=args.seed + 1, **more,
     )  # fmt: skip
     model.build_vocab(texts)
     begun = time.monotonic()

@@ -30,6 +30,9 @@ from keras import constraints, initializers, ops, regularizers
 from layers import private_apis
 from layers.matmul import matmul
 
+# What a step is made of, of a cell's.
+STEP = ("update", "project", "product", "dot", "input_bias", "weight_values")
+STEP += ("new_states", "dropout_masks")
 CONTRACT = "What a cell is: the docstrings of `layers.Cell` and `layers.Cell.update`."
 
 
@@ -196,15 +199,10 @@ class Cell(keras.Layer):
     @property
     def own_product(self) -> bool:
         """Whether it multiplies otherwise than `Cell` does."""
-        return any(
-            name in vars(self) or getattr(type(self), name) is not getattr(Cell, name)
-            for name in ("dot", "product")
-        )
+        return not self.steps_as(Cell, ("dot", "product"))
 
-    def steps_as(self, cls: type) -> bool:
+    def steps_as(self, cls: type, made_of: tuple[str, ...] = STEP) -> bool:
         """Whether a step is that of `cls`: nothing that it is made of changed by a subclass."""
-        made_of = "update", "project", "product", "dot", "input_bias", "weight_values"
-        made_of += "new_states", "dropout_masks"
         changed = any(getattr(type(self), n) is not getattr(cls, n) for n in made_of)
         return not changed and not any(n in vars(self) for n in made_of)
 
@@ -266,8 +264,11 @@ class Cell(keras.Layer):
         layer inside keeps in its own type."""
         with private_apis.uncast():
             values = [tf.convert_to_tensor(w.value) for w in self.weights]  # `cast` may not read
+        return self._in_own_type(self.weights, values)
+
+    def _in_own_type(self, weights, values):
         kept = self._kept_in_their_type
-        casts = [v.dtype.is_floating and id(w) not in kept for v, w in zip(values, self.weights)]
+        casts = [v.dtype.is_floating and id(w) not in kept for v, w in zip(values, weights)]
         return [tf.cast(v, self.compute_dtype) if c else v for v, c in zip(values, casts)]
 
     @property
@@ -528,7 +529,5 @@ class _ConstantWeights(keras.StatelessScope):
             value = self.original_scope.get_current_value(variable)
         if any(variable is one for one in self.read_as_they_are):
             value = private_apis.raw_value(variable) if value is None else value
-            value = tf.convert_to_tensor(value)
-            casts = value.dtype.is_floating and id(variable) not in self.cell._kept_in_their_type
-            value = tf.cast(value, self.cell.compute_dtype) if casts else value
+            (value,) = self.cell._in_own_type([variable], [tf.convert_to_tensor(value)])
         return value

@@ -327,7 +327,6 @@ def main(args: argparse.Namespace) -> None:
     starts = {"embeddings": args.embeddings, "pretrained": pretrained}
     model = build(data["train"], tags, args.cell, **starts, crf=args.crf)
     training.begin(args, data, tags, *told)  # may delete an earlier run: so not before
-    del told  # a file of vectors is large
     compile_model(model, args.epochs * len(train), args.crf)
     model.summary()
 

@@ -293,7 +293,6 @@ def main(args: argparse.Namespace) -> None:
     told = pretrained.content() if pretrained else word_vectors.content(args.embeddings)
     made_up = [short_opinions.opinions(OPINIONS, args.seed)] if args.dataset == "imdb" else []
     training.begin(args, data, labels, *told, *made_up)
-    del told  # a file of vectors is large
     train = batches(together(data["train"], *made_up), shuffle=True, batch=size)
     train = train.take(args.steps or -1)
     validation = batches(data["validation"], shuffle=False, batch=size)

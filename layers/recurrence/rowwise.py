@@ -50,10 +50,9 @@ def fault(graph: tf.Graph, rows: list[tf.Tensor]) -> str | None:
         rows: The graph's arguments whose first axis is the batch, of a size not known.
     """
     kinds = {x.name: ROWS for x in rows}
-    why = _fault_of(graph.get_operations(), kinds)
-    for end in [] if why else own_gradients.ends(graph):
-        why = why or _fault_of_gradient(graph, end, kinds)
-    return why
+    found = _fault_of(graph.get_operations(), kinds)
+    ends = (_fault_of_gradient(graph, end, kinds) for end in own_gradients.ends(graph))
+    return found or next(filter(None, ends), None)
 
 
 def _fault_of(operations, kinds):

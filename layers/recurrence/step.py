@@ -361,29 +361,30 @@ class Step:
                 return multiply(a, kernel, gates)
             operands.append(a)
             known, product = next(left)
-            others = [] if known.weight is not None else [tf.convert_to_tensor(kernel)]
-            learned = [w for w in current if has_gradient(w.dtype)]
+            if known.weight is None:
+                factors = [tf.convert_to_tensor(kernel)]
+            else:
+                factors = [] if self.hoists else [w for w in current if has_gradient(w.dtype)]
 
             @tf.custom_gradient
             def looked_up(product, *factors):
                 def gradient(dp):
-                    def again(a, *others):
+                    def again(a, *factors):
                         # Of these weights: an update may differentiate this gradient again.
+                        weights, by = current, kernel
                         if known.weight is None:
-                            with self.within(current):
-                                return multiply(a, *others, gates)
-                        own = iter(others or learned)
-                        whole = [next(own) if has_gradient(w.dtype) else w for w in current]
-                        with self.within(whole):
-                            return multiply(a, kernel, gates)
+                            (by,) = factors
+                        elif factors:
+                            own = iter(factors)
+                            weights = [next(own) if has_gradient(w.dtype) else w for w in current]
+                        with self.within(weights):
+                            return multiply(a, by, gates)
 
                     return dp, *vjp(again, factors, dp)
 
                 return tf.identity(product), gradient
 
-            if known.weight is not None and not self.hoists:
-                others = learned
-            return looked_up(product, a, *others)
+            return looked_up(product, a, *factors)
 
         _, states, constants = given.differentiable
         arguments = x, states, [weights[k] for k in direct], constants, list(kept)

@@ -5,6 +5,7 @@ word and its numbers, with a space between.
 """
 
 import argparse
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -92,9 +93,13 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def content(path: str | None) -> list[bytes]:
-    """All that a run depends on which uses this file, if there is one."""
-    return [Path(path).read_bytes()] if path else []
+def content(path: str | None) -> list[str]:
+    """What all that a run depends on which uses this file, if there is one, is known by: it may be
+    larger than memory."""
+    if not path:
+        return []
+    with open(path, "rb") as file:
+        return [hashlib.file_digest(file, "sha256").hexdigest()]
 
 
 def refuse_unknown(path: str, words: set[str]) -> None:

@@ -24,7 +24,7 @@ def from_tfds(name: str) -> tuple[dict[str, Part], list[str]]:
     splits, info = prepared_data.load(name)
     texts = [n for n, f in info.features.items() if isinstance(f, tfds.features.Text)]
     labels = [n for n, f in info.features.items() if isinstance(f, tfds.features.ClassLabel)]
-    text, label = (*(info.supervised_keys or ()), None, None)[:2]
+    text, label = (info.supervised_keys or (None, None))[:2]
     if text in texts and label in labels:
         texts, labels = [text], [label]
     if len(texts) != 1 or len(labels) != 1 or "train" not in splits:
